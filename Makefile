@@ -1,0 +1,44 @@
+# Set-up happens inside the commands: each makes .venv and fetches the embedded model if need be.
+SHELL := /bin/bash
+VENV := .venv
+LOCK := infra/locks/cpu.txt
+MODEL := .models/SmolLM2-135M-Instruct
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo ui test test-fast lint bench setup clean
+
+help: ## List the commands
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 20
+
+demo: $(VENV)/.complete $(MODEL)/config.json ## A real model's estimated accuracy beside the truth, in minutes
+	$(BIN)/sentinel run conf/experiments/demo.yaml
+
+ui: $(VENV)/.complete ## The Prefect and MLflow pages on loopback
+	$(BIN)/sentinel ui
+
+test: $(VENV)/.complete $(MODEL)/config.json ## All tests, the fast ones first
+	$(BIN)/python -m pytest -m "not slow and not perf"
+	$(BIN)/python -m pytest -m slow
+
+test-fast: $(VENV)/.complete ## The tests that need no server and no model
+	$(BIN)/python -m pytest -m "not slow and not perf"
+
+lint: $(VENV)/.complete ## Style, types and layer rules
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.complete ## Ratios measured side by side; see tests/perf
+	$(BIN)/python -m pytest -m perf -s tests/perf
+
+setup: $(VENV)/.complete $(MODEL)/config.json ## Only the set-up
+
+clean: ## Remove the environment, the model and all results
+	rm -rf $(VENV) .models data
+
+$(VENV)/.complete: $(LOCK) infra/setup.sh
+	infra/setup.sh $(VENV) $(LOCK)
+
+$(MODEL)/config.json: | $(VENV)/.complete
+	$(BIN)/python infra/fetch_model.py $(MODEL)

@@ -1,0 +1,1 @@
+"""Token log-probabilities to numbers a response: arrays only, no files, orchestrator or engine."""

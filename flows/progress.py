@@ -1,0 +1,50 @@
+"""Progress of a step: a bar on its page in Prefect and a line in its log, without flooding either."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from prefect import get_run_logger
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+# Each update is a request to the server; a person does not look more often than this.
+_SECONDS_BETWEEN = 2.0
+
+
+class Progress:
+    """Call it with (done, total); the bar is full when the block ends without an error.
+
+    Parameters
+    ----------
+    what : str
+        Shown beside the bar and in the log.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._logger = get_run_logger()
+        # The stub says it may be a coroutine; in synchronous code it never is.
+        self._bar: Any = create_progress_artifact(0.0, description=what)
+        self._last = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Report ``done`` of ``total``; calls in quick succession are dropped."""
+        now = time.monotonic()
+        if now - self._last >= _SECONDS_BETWEEN:
+            self._last = now
+            update_progress_artifact(self._bar, 100.0 * done / max(total, 1))
+            self._logger.info("%s: %d of %d", self._what, done, total)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            update_progress_artifact(self._bar, 100.0)

@@ -1,0 +1,128 @@
+"""The stages by themselves, files in and files out, so that anyone's own logs can come in."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.benchmarks import load_items
+from tasks.cluster import ray_cluster
+from tasks.conf import Experiment, Sweep, load_experiment, parse_section
+from tasks.engines.pool import EnginePool
+from tasks.errors import SentinelError
+from tasks.features import join, label_column
+from tasks.generate import generate
+from tasks.jobs import jobs_of
+from tasks.judge import judge_table
+from tasks.profile import check_profiles, profile_file
+from tasks.records import Item, Response
+from tasks.summary import by_size
+from tasks.sweep import sweep
+from tasks.tables import check_unique, read_records, read_rows, write_table
+from tasks.workspace import Workspace
+
+
+def generate_file(path: Path, out: Path) -> int:
+    """Generate an experiment's missing responses; write all of them with their traces to ``out``.
+
+    With several models the item ids are prefixed by the model's name, so that keys stay unique.
+    """
+    settings = load_experiment(path)
+    store = Workspace.from_environment().store
+    tables = []
+    with ray_cluster():
+        for model in settings.models:
+            with EnginePool(model, settings) as pool:
+                for job in jobs_of(settings, model):
+                    items = load_items(job.benchmark, settings.limit)
+                    generate(job, items, pool, store)
+                    stored = job.responses(store).read()
+                    if stored is not None:
+                        asked = pc.is_in(
+                            stored["item_id"], value_set=items["item_id"].combine_chunks()
+                        )
+                        tables.append(_prefixed(stored.filter(asked), settings, model.name))
+    write_table(out, table := pa.concat_tables(tables))
+    return len(table)
+
+
+def _prefixed(table: pa.Table, settings: Experiment, model: str) -> pa.Table:
+    if len(settings.models) == 1:
+        return table
+    ids = pc.binary_join_element_wise(model, table["item_id"], "/")
+    return table.set_column(table.column_names.index("item_id"), "item_id", ids)
+
+
+def judge_file(
+    responses: Path, items: Path, out: Path, tolerance: float | None, deadline: float
+) -> int:
+    """Verdicts on a file of responses against a file of items; returns how many."""
+    answered = read_records(responses, Response, needs=("text", "finish"))
+    known = read_records(items, Item, needs=("question", "answer"))
+    verdicts = judge_table(known, answered, tolerance=tolerance, deadline_s=deadline)
+    write_table(out, verdicts)
+    return len(verdicts)
+
+
+def profile_traces(traces: Path, out: Path, top_k: int) -> int:
+    """Profiles of a file of traces; returns how many."""
+    write_table(out, table := profile_file(traces, top_k))
+    return len(table)
+
+
+def sweep_files(
+    *,
+    profiles: Path,
+    labels: Path,
+    out: Path,
+    sizes: tuple[int, ...],
+    estimators: tuple[str, ...],
+    keep: tuple[str, ...],
+    drop: tuple[str, ...],
+    model: str,
+    path: str,
+    seed: int,
+) -> tuple[pd.DataFrame, tuple[str, ...], int]:
+    """Sweep a file of profiles with a file of labels.
+
+    Returns
+    -------
+    tuple
+        Medians by estimator and k, notes on what was left out, and the number of rows written.
+    """
+    settings = parse_section(
+        Sweep,
+        {"sizes": sizes, "estimators": estimators, "path": path, "seed": seed},
+        "sweep options",
+    )
+    profiled = check_profiles(read_rows(profiles), str(profiles))
+    labelled = label_column(read_rows(labels), str(labels))
+    check_unique(labelled, str(labels))
+    chosen = _chosen(profiled, keep, drop, str(profiles))
+    joined = join(model, chosen, labelled)
+    with ray_cluster():
+        splits = sweep(joined, settings, Workspace.from_environment().store)
+    write_table(out, splits)
+    return by_size(splits), joined.notes, len(splits)
+
+
+def _chosen(
+    profiles: pa.Table, keep: tuple[str, ...], drop: tuple[str, ...], source: str
+) -> pa.Table:
+    """Rows of the benchmarks that match ``keep`` and not ``drop``; a pattern must match some."""
+    names = sorted(set(profiles["benchmark"].to_pylist()))
+    for pattern in (*keep, *drop):
+        if not any(fnmatch(n, pattern) for n in names):
+            raise SentinelError(
+                f"{source}: no benchmark matches {pattern!r}", f"it holds {', '.join(names)}"
+            )
+    kept = [
+        n
+        for n in names
+        if any(fnmatch(n, p) for p in keep) and not any(fnmatch(n, p) for p in drop)
+    ]
+    return profiles.filter(pc.is_in(profiles["benchmark"], value_set=pa.array(kept, pa.string())))

@@ -1,0 +1,117 @@
+"""The steps of the flows as Prefect tasks: seen, cached by content, retried where it can help.
+
+A task's cache key is the hash of everything that determines its artefact, and its result is the
+artefact's address. Prefect's record is trusted only while the artefact is whole: each step says so
+when it is submitted, and a step whose artefact was deleted runs again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+from prefect import get_run_logger, task
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import TaskRunContext
+from prefect.futures import PrefectFuture
+from prefect.tasks import Task
+
+from flows.progress import Progress
+from tasks.engines.pool import EnginePool
+from tasks.errors import EngineDied
+from tasks.features import Joined
+from tasks.generate import generate
+from tasks.jobs import Job, items_digest
+from tasks.keys import digest
+from tasks.profile import profile_artefact
+from tasks.store import Store
+from tasks.sweep import sweep
+from tasks.verdicts import judge_artefact
+
+
+def _key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
+    """Cache key of a task: the parameter of that name."""
+    return f"{context.task.name}-{parameters['key']}"
+
+
+async def _engine_died(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    """Retry when an engine broke down; bad input stays bad."""
+    error = await state.aresult(raise_on_failure=False)
+    return isinstance(error, EngineDied)
+
+
+@task(
+    task_run_name="generate {job.name}",
+    cache_key_fn=_key,
+    persist_result=True,
+    retries=2,
+    retry_delay_seconds=[5, 30],
+    retry_condition_fn=_engine_died,
+    tags=["generate"],
+)
+def generate_responses(key: str, job: Job, items: pa.Table, pool: EnginePool, store: Store) -> str:
+    """Answer the items of one benchmark that have no response yet."""
+    logger = get_run_logger()
+    with Progress(f"Responses of {job.name}") as report:
+        did = generate(job, items, pool, store, report)
+    logger.info(
+        "%s: %d responses, %d of them new, %d tokens in %.0f s",
+        job.name,
+        did.items,
+        did.added,
+        did.tokens,
+        did.seconds,
+    )
+    return job.responses(store).address
+
+
+@task(task_run_name="judge {job.name}", cache_key_fn=_key, persist_result=True, tags=["judge"])
+def judge_responses(key: str, job: Job, items: pa.Table, store: Store) -> str:
+    """Score the responses that have no verdict yet."""
+    added = judge_artefact(job, items, store)
+    get_run_logger().info("%s: %d responses judged", job.name, added)
+    return job.verdicts(store).address
+
+
+@task(task_run_name="profile {job.name}", cache_key_fn=_key, persist_result=True, tags=["profile"])
+def profile_responses(key: str, job: Job, store: Store) -> str:
+    """Compute the statistics of the traces that have none yet."""
+    added = profile_artefact(job.responses(store), job.profiles(store))
+    get_run_logger().info("%s: %d traces profiled", job.name, added)
+    return job.profiles(store).address
+
+
+@task(task_run_name="sweep {joined.table.model}", tags=["sweep"])
+def sweep_model(joined: Joined, settings: Any, store: Store) -> pa.Table:
+    """Train every estimator on every composition of one model's benchmarks."""
+    logger = get_run_logger()
+    model = joined.table.model
+    for note in joined.notes:
+        logger.warning("%s: %s", model, note)
+    with Progress(f"Sweep of {model}") as report:
+        splits = sweep(joined, settings, store, report)
+    logger.info("%s: %d splits", model, len(splits))
+    return splits
+
+
+def submit_generate(
+    job: Job, items: pa.Table, pool: EnginePool, store: Store
+) -> PrefectFuture[str]:
+    """Submit a generation; cached where Prefect has seen these items done and they still are."""
+    whole = set(items["item_id"].to_pylist()) <= job.responses(store).done()
+    step = generate_responses.with_options(refresh_cache=not whole)
+    return step.submit(digest([job.key, items_digest(items)]), job, items, pool, store)
+
+
+def submit_judge(job: Job, items: pa.Table, store: Store) -> PrefectFuture[str]:
+    """Submit the judging of a job whose responses are there."""
+    responses, verdicts = job.responses(store), job.verdicts(store)
+    step = judge_responses.with_options(refresh_cache=responses.digest() != verdicts.digest())
+    return step.submit(digest([verdicts.address, responses.digest()]), job, items, store)
+
+
+def submit_profile(job: Job, store: Store) -> PrefectFuture[str]:
+    """Submit the profiling of a job whose responses are there."""
+    responses, profiles = job.responses(store), job.profiles(store)
+    step = profile_responses.with_options(refresh_cache=responses.digest() != profiles.digest())
+    return step.submit(digest([profiles.address, responses.digest()]), job, store)

@@ -1,0 +1,1 @@
+"""Engines: prompts in, traced responses out. Nothing here imports Prefect or MLflow."""

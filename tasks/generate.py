@@ -1,0 +1,116 @@
+"""Generation of one model's responses to one benchmark: only what is missing, part by part."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from tasks.engines.contract import Batch, Prompt, to_generation_table
+from tasks.engines.pool import EnginePool
+from tasks.errors import SentinelError
+from tasks.jobs import Job
+from tasks.store import Store
+from tasks.verdicts import judge_batch
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What a job did: items there in all, added by this call, their tokens and seconds."""
+
+    items: int
+    added: int
+    tokens: int
+    seconds: float
+
+
+def missing(job: Job, items: pa.Table, store: Store) -> list[Prompt]:
+    """Prompts of the items that have no stored response, in the items' order."""
+    done = job.responses(store).done()
+    digest = job.request_digest
+    return [
+        Prompt(job.benchmark.name, item_id, job.prompt.replace("{question}", question), digest)
+        for item_id, question in zip(
+            items["item_id"].to_pylist(), items["question"].to_pylist(), strict=True
+        )
+        if item_id not in done
+    ]
+
+
+def generate(
+    job: Job, items: pa.Table, pool: EnginePool, store: Store, progress: Progress | None = None
+) -> Generated:
+    """Answer the missing items and store each batch as it completes.
+
+    Parameters
+    ----------
+    progress : callable, optional
+        Called with (items done, items in all) after each stored batch.
+
+    Raises
+    ------
+    SentinelError
+        If a batch came back incomplete. All that was answered is stored first, and the other
+        batches in flight are finished and stored as well.
+    """
+    start = time.monotonic()
+    prompts = missing(job, items, store)
+    done = len(items) - len(prompts)
+    tokens = 0
+    problem: SentinelError | None = None
+    for batch in _in_flight(prompts, job.experiment.batch_items, pool):
+        if len(batch.table):
+            _keep(job, items, batch.table, store)
+            done += len(batch.table)
+            tokens += sum(batch.table["n_tokens"].to_pylist())
+            if progress:
+                progress(done, len(items))
+        problem = problem or batch.problem
+    if problem is not None:
+        raise problem
+    return Generated(len(items), len(prompts), tokens, time.monotonic() - start)
+
+
+def _keep(job: Job, items: pa.Table, table: pa.Table, store: Store) -> None:
+    """Store a batch of responses; without their text if the experiment keeps numbers only.
+
+    A text that is not kept has to be judged now. Its verdicts are written first: a response is the
+    mark of a finished item, and a crash in between only means answering the batch again.
+    """
+    if not job.experiment.store_text:
+        job.verdicts(store).append(judge_batch(job, items, table))
+        nothing = pa.nulls(len(table), pa.string())
+        table = table.set_column(table.column_names.index("text"), table.field("text"), nothing)
+    job.responses(store).append(table)
+
+
+def _in_flight(prompts: list[Prompt], size: int, pool: EnginePool) -> Iterator[Batch]:
+    """Batches as they complete, one in flight for each of the pool's engines.
+
+    After a batch with a problem no new one is sent: the rest would most likely fail as well.
+    """
+    waiting = [prompts[i : i + size] for i in range(0, len(prompts), size)]
+    with ThreadPoolExecutor(max_workers=pool.width) as threads:
+        running: set[Future[Batch]] = set()
+        healthy = True
+        while running or (waiting and healthy):
+            while waiting and healthy and len(running) < pool.width:
+                running.add(threads.submit(_attempt, pool, waiting.pop(0)))
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                batch = future.result()
+                healthy = healthy and batch.problem is None
+                yield batch
+
+
+def _attempt(pool: EnginePool, prompts: list[Prompt]) -> Batch:
+    """A batch's answers; an engine's failure becomes the batch's problem, so others are kept."""
+    try:
+        return pool.generate(prompts)
+    except SentinelError as problem:
+        return Batch(to_generation_table([], []), problem)

@@ -1,0 +1,68 @@
+"""One model x benchmark job, and the addresses of what it leaves behind."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from tasks.conf import Benchmark, Experiment, Model
+from tasks.judging.rules import JUDGE_VERSION
+from tasks.keys import digest, profiles_key, prompt_of, request_digest, responses_key, verdicts_key
+from tasks.store import Artefact, Store
+
+
+@dataclass(frozen=True)
+class Job:
+    """Responses of one model to the items of one benchmark, their verdicts and profiles."""
+
+    experiment: Experiment
+    model: Model
+    benchmark: Benchmark
+
+    @property
+    def name(self) -> str:
+        """What people see, as in ``smollm2-135m / gsm8k``."""
+        return f"{self.model.name} / {self.benchmark.name}"
+
+    @property
+    def key(self) -> str:
+        """Hash of all that determines the responses."""
+        return responses_key(self.experiment, self.model, self.benchmark)
+
+    @property
+    def prompt(self) -> str:
+        """Prompt template with its ``{question}``."""
+        return prompt_of(self.experiment, self.benchmark)
+
+    @property
+    def request_digest(self) -> str:
+        """Hash of what is asked besides the question."""
+        return request_digest(self.model, self.experiment.decoding, self.prompt)
+
+    def responses(self, store: Store) -> Artefact:
+        """Responses with their traces."""
+        return self._artefact(store, "responses", self.key)
+
+    def verdicts(self, store: Store) -> Artefact:
+        """Verdicts of the experiment's judge on the responses."""
+        judge = {**dataclasses.asdict(self.experiment.judge), "version": JUDGE_VERSION}
+        return self._artefact(store, "verdicts", verdicts_key(self.key, self.benchmark, judge))
+
+    def profiles(self, store: Store) -> Artefact:
+        """Statistics of the traces."""
+        return self._artefact(store, "profiles", profiles_key(self.key))
+
+    def _artefact(self, store: Store, kind: str, key: str) -> Artefact:
+        return store.artefact(kind, self.model.name, self.benchmark.name, key)
+
+
+def items_digest(items: pa.Table) -> str:
+    """Digest of which items a job is asked for."""
+    return digest(sorted(items["item_id"].to_pylist()))
+
+
+def jobs_of(experiment: Experiment, model: Model) -> list[Job]:
+    """The jobs of one model, in the order of the benchmarks."""
+    return [Job(experiment, model, benchmark) for benchmark in experiment.benchmarks]

@@ -1,0 +1,123 @@
+"""Addresses of artefacts: a hash of everything that determines the content, and nothing else.
+
+Two runs that would compute the same thing agree on the address, so the second finds the first's
+result; anything that changes the result changes the address, so nothing stale is read. What only
+changes *how many* items are computed (``limit``) or how fast (replicas, batch sizes, concurrency)
+is left out: raising a limit computes the added items alone.
+
+Raise a step's version here when its code starts to give different numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from tasks.conf import Benchmark, Decoding, Experiment, Model
+from tasks.records import SCHEMA_VERSION
+
+GENERATE_VERSION = 1
+PROFILE_VERSION = 1
+SWEEP_VERSION = 1
+
+
+def digest(document: Any) -> str:
+    """16 hexadecimal digits of the SHA-256 of a document's canonical JSON."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    raise TypeError(f"{type(value).__name__} has no canonical JSON")
+
+
+def prompt_of(experiment: Experiment, benchmark: Benchmark) -> str:
+    """Prompt template of a benchmark: its own, else the experiment's."""
+    return benchmark.prompt or experiment.prompt
+
+
+def request_digest(model: Model, decoding: Decoding, prompt: str) -> str:
+    """Digest of what is asked of the model besides the question; stored with each response."""
+    asked = {
+        "model": model.model,
+        "revision": model.revision,
+        "engine": model.engine,
+        "options": _numeric_options(model.options),
+        "chat_template": model.chat_template,
+        "endpoint": model.endpoint
+        and {
+            "base_url": model.endpoint.base_url,
+            "extra_body": model.endpoint.extra_body,
+        },
+        "tensor_parallel": model.resources.tensor_parallel,
+        "decoding": decoding,
+        "prompt": prompt,
+    }
+    return digest(asked)
+
+
+# Engine options that change speed or memory only. Everything else is taken to change the tokens.
+_SPEED_OPTIONS = {
+    "gpu_memory_utilization",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "swap_space",
+    "enforce_eager",
+    "enable_prefix_caching",
+    "disable_log_stats",
+}
+
+
+def _numeric_options(options: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in options.items() if k not in _SPEED_OPTIONS}
+
+
+def responses_key(experiment: Experiment, model: Model, benchmark: Benchmark) -> str:
+    """Key of the responses of one model to one benchmark."""
+    return digest(
+        {
+            "step": ["generate", GENERATE_VERSION, SCHEMA_VERSION],
+            "request": request_digest(model, experiment.decoding, prompt_of(experiment, benchmark)),
+            "benchmark": [benchmark.name, benchmark.version, benchmark.source, benchmark.fields],
+            "store_text": experiment.store_text,
+            "keep_top_logprobs": experiment.keep_top_logprobs,
+        }
+    )
+
+
+def verdicts_key(responses: str, benchmark: Benchmark, judge: dict[str, Any]) -> str:
+    """Key of the verdicts on the responses with key ``responses``, under a judge's settings."""
+    return digest(
+        {
+            "step": ["judge", SCHEMA_VERSION],
+            "responses": responses,
+            "judge": judge,
+            "answer_type": benchmark.answer_type,
+            "tolerance": benchmark.tolerance,
+        }
+    )
+
+
+def profiles_key(responses: str) -> str:
+    """Key of the profiles of the responses with key ``responses``."""
+    return digest({"step": ["profile", PROFILE_VERSION, SCHEMA_VERSION], "responses": responses})
+
+
+def sweep_key(table: str, path: str, seed: int) -> str:
+    """Key of the splits of the feature table with digest ``table``.
+
+    Estimators and compositions are not part of it: they are keyed chunk by chunk, so adding an
+    estimator or a size computes the added ones alone.
+    """
+    return digest(
+        {
+            "step": ["sweep", SWEEP_VERSION, SCHEMA_VERSION],
+            "table": table,
+            "path": path,
+            "seed": seed,
+        }
+    )

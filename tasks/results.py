@@ -1,0 +1,92 @@
+"""The results of an experiment: tables and figures for people, from the splits of its models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+import pyarrow as pa
+
+from tasks.features import Joined
+from tasks.figures import accuracy_figure, density_figure, size_figure
+from tasks.store import Store
+from tasks.summary import by_size, estimates, markdown, named_compositions, split_of
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a sweep says, ready to print, to draw and to log.
+
+    Parameters
+    ----------
+    estimates : DataFrame
+        Estimated beside true accuracy a model and benchmark, for ``estimator`` trained on the
+        model's ``composition``; columns as :func:`tasks.summary.estimates`.
+    summary : DataFrame
+        Medians by estimator and k, as :func:`tasks.summary.by_size`.
+    figures : mapping of file name to PNG
+    notes : mapping of model to notes
+    """
+
+    estimator: str
+    compositions: Mapping[str, tuple[str, ...]]
+    estimates: pd.DataFrame
+    summary: pd.DataFrame
+    figures: Mapping[str, bytes]
+    notes: Mapping[str, tuple[str, ...]]
+
+    def text(self) -> str:
+        """The two tables as Markdown."""
+        shown = ["model", "estimator", "k", "compositions", "aee_unseen", "rho_unseen"]
+        shown += ["auroc_unseen", "aee_all"]
+        trained = "; ".join(f"{m}: {' + '.join(c)}" for m, c in self.compositions.items())
+        return (
+            f"### Estimated and true accuracy\n\n{self.estimator}, trained on {trained}\n\n"
+            f"{markdown(self.estimates)}\n\n"
+            f"### Sweep: medians over compositions\n\n{markdown(self.summary[shown])}\n"
+        )
+
+    def write(self, store: Store, name: str) -> str:
+        """Write tables and figures under ``results/NAME``; returns that folder for a person."""
+        folder = f"results/{name}"
+        store.write_bytes(f"{folder}/results.md", self.text().encode())
+        store.write_bytes(f"{folder}/estimates.csv", self.estimates.to_csv(index=False).encode())
+        store.write_bytes(f"{folder}/summary.csv", self.summary.to_csv(index=False).encode())
+        for file, png in self.figures.items():
+            store.write_bytes(f"{folder}/{file}", png)
+        return store.local_path(folder)
+
+
+def results(
+    splits: Mapping[str, pa.Table], joined: Mapping[str, Joined], estimator: str
+) -> Results:
+    """Tables and figures of a sweep.
+
+    Parameters
+    ----------
+    splits, joined : mappings of model name to split table and feature table
+    estimator : str
+        Whose estimates are shown benchmark by benchmark, trained on the model's extremes: its
+        easiest and its hardest benchmark. Where no pair was swept, the first composition stands in.
+    """
+    shown, chosen = {}, {}
+    for model, table in splits.items():
+        pairs = named_compositions(table)
+        first = tuple(table["composition"][0].as_py())
+        chosen[model] = pairs.get("extremes", first)
+        shown[model] = split_of(table, estimator, chosen[model])
+    frames = [estimates(split).assign(model=model) for model, split in shown.items()]
+    listed = pd.concat(frames, ignore_index=True)
+    listed.insert(0, "model", listed.pop("model"))
+    summary = pd.concat([by_size(t) for t in splits.values()], ignore_index=True)
+    largest = {
+        model: (j.table.X[:, j.table.columns(["max"])[0]], j.table.y) for model, j in joined.items()
+    }
+    figures = {
+        "accuracy.png": accuracy_figure(shown),
+        "max_entropy.png": density_figure(largest),
+        "sizes.png": size_figure(summary),
+    }
+    notes = {model: j.notes for model, j in joined.items()}
+    return Results(estimator, chosen, listed, summary, figures, notes)

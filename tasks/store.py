@@ -1,0 +1,182 @@
+"""The artefact store: content-addressed folders of Parquet parts under one fsspec root.
+
+A root is a local folder or an object store (``s3://bucket/path``). An artefact grows by *parts*,
+each written whole or not at all, so a killed job loses at most the part it was computing and a
+reader never sees half of one. The part's name is a hash of its keys: two runs that compute the
+same items write the same file instead of doubling rows.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tasks.errors import SentinelError
+from tasks.keys import digest
+from tasks.records import KEY
+
+_PART = "part-"
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A keyed table in parts at ``address`` (root-relative, stable across machines)."""
+
+    store: Store
+    address: str
+
+    def append(self, table: pa.Table) -> str:
+        """Write ``table`` as one more part, atomically; returns the part's name.
+
+        Raises
+        ------
+        SentinelError
+            If the root cannot be written (a full disk, no permission). Earlier parts are intact.
+        """
+        keys = table.select(list(KEY)).to_pylist()
+        name = f"{_PART}{digest(keys)}.parquet"
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, compression="zstd")
+        self.store.write_bytes(f"{self.address}/{name}", buffer.getvalue())
+        return name
+
+    def parts(self) -> list[str]:
+        """Root-relative paths of the parts, sorted."""
+        return sorted(p for p in self.store.list(self.address) if _is_part(p))
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table | None:
+        """All rows, each key once and sorted by key; ``None`` where nothing was written yet."""
+        wanted = None if columns is None else list(dict.fromkeys((*KEY, *columns)))
+        tables = [self.store.read_parquet(part, wanted) for part in self.parts()]
+        if not tables:
+            return None
+        return _distinct(pa.concat_tables(tables, promote_options="permissive"))
+
+    def done(self) -> set[str]:
+        """Ids of the items that are already there."""
+        table = self.read(columns=())
+        return set() if table is None else set(table.column("item_id").to_pylist())
+
+    def digest(self) -> str:
+        """Digest of which parts there are: changes when, and only when, rows are added."""
+        return digest([p.rsplit("/", 1)[-1] for p in self.parts()])
+
+
+@dataclass(frozen=True)
+class Store:
+    """Reads and writes under ``root``. Cheap to make, safe to pickle and to share by threads."""
+
+    root: str
+
+    def artefact(self, *parts: str) -> Artefact:
+        """The artefact at ``parts`` joined by slashes."""
+        return Artefact(self, "/".join(parts))
+
+    def write_bytes(self, path: str, content: bytes) -> None:
+        """Write a file whole or not at all."""
+        fs, base = self._fs()
+        target = f"{base}/{path}"
+        # A local file is renamed into place; an object store's put is atomic by itself.
+        local = _is_local(fs)
+        scratch = f"{target}.{uuid.uuid4().hex}.tmp" if local else target
+        try:
+            fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+            with fs.open(scratch, "wb") as file:
+                file.write(content)
+                if local:
+                    file.flush()
+                    os.fsync(file.fileno())
+            if local:
+                os.replace(scratch, target)
+        except OSError as error:
+            if local and os.path.exists(scratch):
+                os.unlink(scratch)
+            raise SentinelError(
+                f"cannot write {path} under {self.root}: {error.strerror or error}",
+                "free space or fix permissions, then rerun: what was written before is kept",
+            ) from error
+
+    def write_json(self, path: str, document: Any) -> None:
+        """Write a document as readable JSON, whole or not at all."""
+        self.write_bytes(path, json.dumps(document, indent=2, sort_keys=True).encode())
+
+    def write_table(self, path: str, table: pa.Table) -> None:
+        """Write a table as one Parquet file, whole or not at all."""
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, compression="zstd")
+        self.write_bytes(path, buffer.getvalue())
+
+    def read_bytes(self, path: str) -> bytes:
+        """Content of a file; ``FileNotFoundError`` where there is none."""
+        fs, base = self._fs()
+        return bytes(fs.cat_file(f"{base}/{path}"))
+
+    def read_parquet(self, path: str, columns: list[str] | None = None) -> pa.Table:
+        """Table in one Parquet file; a damaged file is an error that says what to delete."""
+        fs, base = self._fs()
+        try:
+            with fs.open(f"{base}/{path}", "rb") as file:
+                return pq.read_table(file, columns=columns)
+        except pa.ArrowInvalid as error:
+            raise SentinelError(
+                f"{path} under {self.root} is damaged: {error}",
+                "delete that file and rerun; only its items are computed again",
+            ) from error
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a file or folder at ``path``."""
+        fs, base = self._fs()
+        return bool(fs.exists(f"{base}/{path}"))
+
+    def list(self, folder: str) -> list[str]:
+        """Root-relative paths of the files directly in ``folder``; empty where there is none."""
+        fs, base = self._fs()
+        # Listings are cached by some file systems, and another process may be writing.
+        fs.invalidate_cache()
+        try:
+            found = fs.ls(f"{base}/{folder}", detail=False)
+        except FileNotFoundError:
+            return []
+        return [f"{folder}/{str(p).rstrip('/').rsplit('/', 1)[-1]}" for p in found]
+
+    def local_path(self, path: str) -> str:
+        """Path of ``path`` for a person to open: absolute locally, a URL elsewhere."""
+        fs, base = self._fs()
+        return f"{base}/{path}" if _is_local(fs) else f"{self.root.rstrip('/')}/{path}"
+
+    def _fs(self) -> tuple[fsspec.AbstractFileSystem, str]:
+        fs, base = fsspec.core.url_to_fs(self.root)
+        return fs, str(base).rstrip("/")
+
+
+def _is_local(fs: fsspec.AbstractFileSystem) -> bool:
+    return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
+
+
+def _is_part(path: str) -> bool:
+    name = path.rsplit("/", 1)[-1]
+    return name.startswith(_PART) and name.endswith(".parquet")
+
+
+def _distinct(table: pa.Table) -> pa.Table:
+    """Rows sorted by key, the first of each key: overlapping runs may have written one twice."""
+    order = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in KEY])
+    table = table.take(order)
+    if len(table) < 2:
+        return table
+    same = [
+        pc.equal(table[name].combine_chunks()[1:], table[name].combine_chunks()[:-1])
+        for name in KEY
+    ]
+    keep = pc.invert(pc.and_(*same))
+    return table.filter(pa.concat_arrays([pa.array([True]), keep]))

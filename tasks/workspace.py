@@ -1,0 +1,112 @@
+"""Where this installation keeps things, decided by the environment and by nothing else.
+
+=======================  ===================================  ==================================
+variable                 meaning                              default
+=======================  ===================================  ==================================
+``SENTINEL_ROOT``        artefacts: a folder or fsspec URL    ``data`` in the working folder
+``SENTINEL_STATE``       local servers' databases             the root, if that is a folder
+``PREFECT_API_URL``      a Prefect server                     the one of ``sentinel ui``, else a
+                                                              temporary one over the same database
+``MLFLOW_TRACKING_URI``  an MLflow server or database         SQLite in the state folder
+``RAY_ADDRESS``          a Ray cluster                        a local one a run
+=======================  ===================================  ==================================
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tasks.store import Store
+
+PREFECT_PORT, MLFLOW_PORT = 4200, 5000
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The root of the artefacts and the folder of the local servers' state."""
+
+    root: str
+    state: Path
+
+    @classmethod
+    def from_environment(cls) -> Workspace:
+        """The workspace the environment asks for; nothing is created."""
+        root = os.environ.get("SENTINEL_ROOT", "data")
+        local = "://" not in root
+        if local:
+            root = str(Path(root).resolve())
+        state = os.environ.get("SENTINEL_STATE", root if local else "data")
+        return cls(root, Path(state).resolve())
+
+    @property
+    def store(self) -> Store:
+        """The artefact store."""
+        return Store(self.root)
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow server, or a database of our own."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.state / 'mlflow.db'}"
+
+    @property
+    def artifacts(self) -> str:
+        """Folder of MLflow's artifacts, used where no server keeps them."""
+        return (self.state / "mlflow").as_uri()
+
+    @property
+    def mlflow_page(self) -> str:
+        """Address of the MLflow pages, for links."""
+        uri = self.tracking_uri
+        if uri.startswith("http"):
+            return uri.rstrip("/")
+        return self.pages().get("mlflow", f"http://127.0.0.1:{MLFLOW_PORT}")
+
+    @property
+    def pages_file(self) -> Path:
+        """Where ``sentinel ui`` notes the addresses of the servers it runs."""
+        return self.state / "ui.json"
+
+    def pages(self) -> dict[str, str]:
+        """Addresses of the running pages (``prefect``, ``mlflow``); empty where none run."""
+        try:
+            noted: dict[str, str] = json.loads(self.pages_file.read_text())
+        except (OSError, ValueError):
+            return {}
+        # A killed `sentinel ui` leaves its note behind.
+        return {name: url for name, url in noted.items() if _answers(url)}
+
+    def prepare_environment(self) -> None:
+        """Set what Prefect, MLflow and Ray read from the environment; call before importing them.
+
+        What the user has set stays. Usage reports to the makers of these packages are turned off.
+        """
+        self.state.mkdir(parents=True, exist_ok=True)
+        defaults = {
+            "PREFECT_HOME": str(self.state / "prefect"),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            # The temporary server of a run starts on a machine that is busy loading models.
+            "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+            "DO_NOT_TRACK": "1",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "GIT_PYTHON_REFRESH": "quiet",
+        }
+        if "prefect" in (pages := self.pages()):
+            defaults["PREFECT_API_URL"] = f"{pages['prefect']}/api"
+        for name, value in defaults.items():
+            os.environ.setdefault(name, value)
+
+
+def _answers(url: str) -> bool:
+    """Whether something listens at the address."""
+    parts = urlsplit(url)
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=1):
+            return True
+    except OSError:
+        return False
