@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.markdown import Markdown
+from rich.table import Table
 
 from tasks.errors import SentinelError
 from tasks.workspace import MLFLOW_PORT, PREFECT_PORT, Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer(
     name="sentinel",
@@ -42,7 +47,8 @@ def run(experiment: ExperimentFile) -> None:
     from flows.experiment import experiment as flow
 
     results = flow(str(experiment))
-    _out.print(Markdown(results.text()))
+    _table("Estimated and true accuracy", results.estimates, results.caption)
+    _table("Sweep: medians over compositions", results.medians)
     for model, notes in results.notes.items():
         for note in notes:
             _err.print(f"note: {model}: {note}")
@@ -114,7 +120,6 @@ def sweep(
     """Train estimators on every composition of the benchmarks and score the unseen ones."""
     Workspace.from_environment().prepare_environment()
     from flows.stages import sweep_files
-    from tasks.summary import markdown
 
     summary, notes, rows = sweep_files(
         profiles=profiles,
@@ -130,7 +135,7 @@ def sweep(
     )
     for note in notes:
         _err.print(f"note: {note}")
-    _out.print(Markdown(markdown(summary)))
+    _table("Medians over compositions", summary)
     _wrote(out, rows)
 
 
@@ -156,6 +161,21 @@ def ui(
             signal.pause()
         except KeyboardInterrupt:
             _err.print("stopping")
+
+
+def _table(title: str, frame: pd.DataFrame, caption: str | None = None) -> None:
+    """Print a data frame; a column that holds one name throughout is left out."""
+    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, title_justify="left")
+    same = [c for c in frame.columns if frame[c].dtype == object and frame[c].nunique() == 1]
+    frame = frame.drop(columns=same if len(frame) > 1 else [])
+    for name in frame.columns:
+        number = frame[name].dtype.kind in "if"
+        table.add_column(name, justify="right" if number else "left", overflow="fold")
+    for row in frame.itertuples(index=False):
+        table.add_row(
+            *("-" if v != v else f"{v:.3f}" if isinstance(v, float) else str(v) for v in row)
+        )
+    _out.print(table)
 
 
 def _wrote(path: Path, rows: int) -> None:

@@ -1,4 +1,4 @@
-"""Progress of a step: a bar on its page in Prefect and a line in its log, without flooding either."""
+"""Progress of a step: a bar on its page in Prefect and lines in its log, at a bearable rate."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from tasks.jobs import jobs_of
 from tasks.judge import judge_table
 from tasks.profile import check_profiles, profile_file
 from tasks.records import Item, Response
-from tasks.summary import by_size
+from tasks.summary import SHOWN, by_size
 from tasks.sweep import sweep
 from tasks.tables import check_unique, read_records, read_rows, write_table
 from tasks.workspace import Workspace
@@ -107,7 +107,7 @@ def sweep_files(
     with ray_cluster():
         splits = sweep(joined, settings, Workspace.from_environment().store)
     write_table(out, splits)
-    return by_size(splits), joined.notes, len(splits)
+    return by_size(splits)[list(SHOWN)], joined.notes, len(splits)
 
 
 def _chosen(

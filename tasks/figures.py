@@ -127,7 +127,8 @@ def _density_panel(
 ) -> None:
     from scipy.stats import gaussian_kde
 
-    grid = np.linspace(0, max(entropy.max() * 1.1, 0.1), 400)
+    margin = 0.15 * max(np.ptp(entropy), 0.1)
+    grid = np.linspace(max(entropy.min() - margin, 0), entropy.max() + margin, 400)
     for value, name, colour, hatch in ((1, "correct", _RIGHT, ""), (0, "incorrect", _WRONG, "//")):
         part = entropy[label == value]
         text = f"{name} ({len(part)})"
@@ -146,7 +147,7 @@ def _density_panel(
         else:
             panel.plot(part, np.zeros_like(part), "|", color=colour, markersize=14, label=text)
     panel.set_ylim(bottom=0)
-    panel.set_xlim(0, grid[-1])
+    panel.set_xlim(grid[0], grid[-1])
     panel.set_xlabel("largest token entropy of a response (nats)")
     panel.set_ylabel("density")
     panel.set_title(model)
@@ -156,7 +157,7 @@ def _density_panel(
 def size_figure(table: pd.DataFrame) -> bytes:
     """Median AEE over unseen benchmarks by number of training benchmarks, a line an estimator.
 
-    ``table`` is from :func:`tasks.summary.by_size`; bars are inter-quartile ranges.
+    ``table`` is from :func:`tasks.summary.by_size`; bars span the middle half.
     """
     with mpl.rc_context(_STYLE):
         models = list(dict.fromkeys(table["model"]))
@@ -171,7 +172,10 @@ def size_figure(table: pd.DataFrame) -> bytes:
                 panel.errorbar(
                     line["k"] + shift,
                     line["aee_unseen"],
-                    yerr=line["aee_unseen_iqr"] / 2,
+                    yerr=[
+                        line["aee_unseen"] - line["aee_unseen_q25"],
+                        line["aee_unseen_q75"] - line["aee_unseen"],
+                    ],
                     marker="os^Dv<>P"[i % 8],
                     capsize=2,
                     linewidth=1.3,

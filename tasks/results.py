@@ -11,7 +11,7 @@ import pyarrow as pa
 from tasks.features import Joined
 from tasks.figures import accuracy_figure, density_figure, size_figure
 from tasks.store import Store
-from tasks.summary import by_size, estimates, markdown, named_compositions, split_of
+from tasks.summary import SHOWN, by_size, estimates, markdown, named_compositions, split_of
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,20 @@ class Results:
 
     def text(self) -> str:
         """The two tables as Markdown."""
-        shown = ["model", "estimator", "k", "compositions", "aee_unseen", "rho_unseen"]
-        shown += ["auroc_unseen", "aee_all"]
-        trained = "; ".join(f"{m}: {' + '.join(c)}" for m, c in self.compositions.items())
-        return (
-            f"### Estimated and true accuracy\n\n{self.estimator}, trained on {trained}\n\n"
-            f"{markdown(self.estimates)}\n\n"
-            f"### Sweep: medians over compositions\n\n{markdown(self.summary[shown])}\n"
-        )
+        parts = [f"### Estimated and true accuracy\n\n{self.caption}\n\n{markdown(self.estimates)}"]
+        parts += [f"### Sweep: medians over compositions\n\n{markdown(self.medians)}"]
+        return "\n\n".join(parts) + "\n"
+
+    @property
+    def caption(self) -> str:
+        """What the estimates come from."""
+        trained = "; ".join(f"{' + '.join(c)} ({m})" for m, c in self.compositions.items())
+        return f"{self.estimator} trained on {trained}"
+
+    @property
+    def medians(self) -> pd.DataFrame:
+        """The columns of the summary that people compare first."""
+        return self.summary[list(SHOWN)]
 
     def write(self, store: Store, name: str) -> str:
         """Write tables and figures under ``results/NAME``; returns that folder for a person."""

@@ -17,13 +17,25 @@ SCORES: Mapping[str, bool] = {"aee": False, "rho": True, "auroc": True}
 #: Over which benchmarks a score is taken; the first is the one without a suffix in MLflow.
 SCOPES = ("unseen", "all")
 
+#: The columns of :func:`by_size` that people compare first.
+SHOWN = (
+    "model",
+    "estimator",
+    "k",
+    "compositions",
+    "aee_unseen",
+    "rho_unseen",
+    "auroc_unseen",
+    "aee_all",
+)
+
 
 def by_size(splits: pa.Table) -> pd.DataFrame:
-    """Median and inter-quartile range of every score, a row a model, estimator and k.
+    """Median and quartiles of every score, a row a model, estimator and k.
 
     Columns: ``model, estimator, k, compositions, single_class`` and, for each score and scope,
-    ``aee_unseen`` (median) and ``aee_unseen_iqr``. Compositions without a value (rho over one
-    benchmark, AUROC of a constant) are left out of that median; all missing gives NaN.
+    ``aee_unseen`` (median), ``aee_unseen_q25`` and ``aee_unseen_q75``. Compositions without a
+    value (rho over one benchmark, AUROC of a constant) are left out; all missing gives NaN.
     """
     frame = splits.to_pandas()
     rows = []
@@ -34,7 +46,7 @@ def by_size(splits: pa.Table) -> pd.DataFrame:
         for score in (f"{s}_{scope}" for scope in SCOPES for s in SCORES):
             values = part[score].dropna()
             low, middle, high = np.percentile(values, [25, 50, 75]) if len(values) else [np.nan] * 3
-            row[score], row[f"{score}_iqr"] = middle, high - low
+            row[score], row[f"{score}_q25"], row[f"{score}_q75"] = middle, low, high
         rows.append(row)
     return pd.DataFrame(rows)
 

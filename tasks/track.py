@@ -208,10 +208,11 @@ def _metrics(table: pd.DataFrame) -> list[tuple[str, float, int]]:
         for scope in SCOPES:
             suffix = "" if scope == SCOPES[0] else f".{scope}"
             for score in SCORES:
-                for statistic in ("", "_iqr"):
-                    value = row[f"{score}_{scope}{statistic}"]
+                column = f"{score}_{scope}"
+                iqr = row[f"{column}_q75"] - row[f"{column}_q25"]
+                for name, value in ((score, row[column]), (f"{score}_iqr", iqr)):
                     if value == value:
-                        rows.append((f"{score}{statistic}{suffix}", float(value), int(row["k"])))
+                        rows.append((f"{name}{suffix}", float(value), int(row["k"])))
     return rows
 
 

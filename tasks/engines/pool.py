@@ -138,8 +138,9 @@ class _RayEngine:
         resources = model.resources
         self._name = model.name
         # Ray adds `.remote` to the methods of a class at run time; no type checker sees it.
-        self._actor: Any = (
-            ray.remote(VllmEngine)
+        engine: Any = VllmEngine
+        self._actor = (
+            ray.remote(engine)
             .options(
                 num_cpus=resources.cpus,
                 num_gpus=resources.gpus,
