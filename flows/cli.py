@@ -51,7 +51,7 @@ def run(experiment: ExperimentFile) -> None:
     _table("Sweep: medians over compositions", results.medians)
     for model, notes in results.notes.items():
         for note in notes:
-            _err.print(f"note: {model}: {note}")
+            _note(f"{model}: {note}")
 
 
 @app.command()
@@ -92,7 +92,9 @@ def judge(
 def profile(
     traces: Annotated[Path, typer.Option(help="Traces, Parquet or JSONL; see docs/files.md.")],
     out: Out,
-    top_k: Annotated[int, typer.Option(help="Log-probabilities a token that are expected.")] = 20,
+    top_k: Annotated[
+        int, typer.Option(help="Log-probabilities a token that are expected.", min=1)
+    ] = 20,
 ) -> None:
     """Compute the eleven statistics of every trace."""
     from flows.stages import profile_traces
@@ -134,7 +136,7 @@ def sweep(
         seed=seed,
     )
     for note in notes:
-        _err.print(f"note: {note}")
+        _note(note)
     _table("Medians over compositions", summary)
     _wrote(out, rows)
 
@@ -178,8 +180,12 @@ def _table(title: str, frame: pd.DataFrame, caption: str | None = None) -> None:
     _out.print(table)
 
 
+def _note(text: str) -> None:
+    _err.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
+
+
 def _wrote(path: Path, rows: int) -> None:
-    _out.print(f"{rows} rows written to {path}")
+    _out.print(f"{rows} rows written to {path}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -198,6 +204,9 @@ def main() -> NoReturn:
     try:
         app()
     except SentinelError as error:
-        _err.print(f"error: {error}", style="bold red", markup=False, highlight=False)
+        # Unwrapped, so that paths can be copied and searched for.
+        _err.print(
+            f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True
+        )
         sys.exit(error.exit_code)
     sys.exit(0)

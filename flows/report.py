@@ -30,7 +30,7 @@ def publish(
     logger.info("tables and figures: %s", folder)
     create_markdown_artifact(found.text(), key="results", description=f"Results of {name}")
     tracker = Tracker(name, workspace.tracking_uri, workspace.artifacts, workspace.mlflow_page)
-    tracked = tracker.log_sweep(name, settings, splits, found.figures, found.notes)
+    tracked = tracker.log_sweep(name, settings, splits, found.figures, found.notes, found.text())
     create_link_artifact(tracked.url, "MLflow run", key="mlflow", description=f"Sweep of {name}")
     logger.info("MLflow: %s", tracked.url)
     return found

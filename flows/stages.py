@@ -21,7 +21,7 @@ from tasks.judge import judge_table
 from tasks.profile import check_profiles, profile_file
 from tasks.records import Item, Response
 from tasks.summary import SHOWN, by_size
-from tasks.sweep import sweep
+from tasks.sweep import sweep, sweep_compositions
 from tasks.tables import check_unique, read_records, read_rows, write_table
 from tasks.workspace import Workspace
 
@@ -62,7 +62,12 @@ def judge_file(
 ) -> int:
     """Verdicts on a file of responses against a file of items; returns how many."""
     answered = read_records(responses, Response, needs=("text", "finish"))
-    known = read_records(items, Item, needs=("question", "answer"))
+    known = read_records(items, Item, needs=("question", "answer", "answer_type"))
+    if answered["text"].null_count == len(answered):
+        raise SentinelError(
+            f"{responses}: every `text` is empty, so there is nothing to judge",
+            "generate with store_text: true, or bring your own labels",
+        )
     verdicts = judge_table(known, answered, tolerance=tolerance, deadline_s=deadline)
     write_table(out, verdicts)
     return len(verdicts)
@@ -104,6 +109,7 @@ def sweep_files(
     check_unique(labelled, str(labels))
     chosen = _chosen(profiled, keep, drop, str(profiles))
     joined = join(model, chosen, labelled)
+    sweep_compositions(joined.table.benchmarks, settings.sizes)  # An impossible k needs no cluster.
     with ray_cluster():
         splits = sweep(joined, settings, Workspace.from_environment().store)
     write_table(out, splits)

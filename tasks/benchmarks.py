@@ -78,13 +78,13 @@ def _from_generator(name: str, source: Procedural) -> Iterable[Mapping[str, Any]
             seed=source.seed,
             **source.config,
         )
+        # A generator of small numbers repeats itself; a repeated question would count twice.
+        distinct = {m["question"]: m["answer"] for m in made}
     except (ValueError, TypeError, AssertionError) as error:
         raise SentinelError(
             f"benchmark {name!r}: generator {source.generator!r}: {error}",
             "use a reasoning-gym generator and its own settings",
         ) from None
-    # A generator of small numbers repeats itself; a repeated question would count twice.
-    distinct = {m["question"]: m["answer"] for m in made}
     pairs = list(distinct.items())[: source.size]
     return ({"question": question, "answer": answer} for question, answer in pairs)
 
@@ -95,9 +95,17 @@ def _item(benchmark: Benchmark, row: Mapping[str, Any], number: int) -> Item:
     answer = _text(benchmark, row, fields.answer, number)
     if fields.answer_after and fields.answer_after in answer:
         answer = answer.rsplit(fields.answer_after, 1)[1].strip()
+        if not answer:
+            raise SentinelError(
+                f"benchmark {benchmark.name!r}, row {number}: nothing follows "
+                f"{fields.answer_after!r} in `{fields.answer}`",
+                "drop the row at its source, or mend `fields.answer_after`",
+            )
     return Item(
         benchmark=benchmark.name,
-        item_id=str(row[fields.item_id]) if fields.item_id else _content_id(question),
+        item_id=_text(benchmark, row, fields.item_id, number)
+        if fields.item_id
+        else _content_id(question),
         question=question,
         answer=answer,
         solution=_optional(row, fields.solution),
@@ -137,14 +145,18 @@ def _lookup(row: Mapping[str, Any], field: str) -> Any:
     value: Any = row
     for name in field.split("."):
         if isinstance(value, str):
-            value = json.loads(value)
+            try:
+                value = json.loads(value)
+            except ValueError:
+                return _ABSENT
         if isinstance(value, list) and name.isdigit() and int(name) < len(value):
             value = value[int(name)]
         elif isinstance(value, Mapping) and name in value:
             value = value[name]
         else:
             return _ABSENT
-    return value
+    # A column of numbers with gaps comes out of pandas with NaN where nothing was.
+    return None if isinstance(value, float) and value != value else value
 
 
 def _optional(row: Mapping[str, Any], field: str | None) -> str | None:

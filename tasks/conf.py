@@ -20,6 +20,7 @@ import yaml
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from estimators.config import parse
 from tasks.errors import SentinelError
 from tasks.records import AnswerType
 
@@ -75,6 +76,11 @@ class Model:
     ``model`` is a hub id, a local folder, or the name that the endpoint knows. ``options`` are
     passed to vLLM's engine as they are. ``chat_template`` arguments go to the tokenizer's template
     (for instance ``enable_thinking: false``).
+
+    ``capture`` is how vLLM's entropies are obtained. ``device`` computes them beside its sampler,
+    at nearly full speed and with the entropy over the whole vocabulary; ``logprobs`` asks for the
+    top-k log-probabilities; ``auto`` is the first where it can be used, else the second. Both give
+    the same numbers within rounding, so responses of one complete those of the other.
     """
 
     name: Name
@@ -83,6 +89,7 @@ class Model:
     revision: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     chat_template: dict[str, Any] = Field(default_factory=dict)
+    capture: Literal["auto", "device", "logprobs"] = "auto"
     resources: Resources = Resources()
     endpoint: Endpoint | None = None
     price: Price | None = None
@@ -91,6 +98,8 @@ class Model:
     def _endpoint_belongs_to_openai(self) -> Model:
         if (self.endpoint is not None) != (self.engine == "openai"):
             raise ValueError("engine: openai needs an `endpoint`, and engine: vllm takes none")
+        if self.engine == "openai" and self.capture == "device":
+            raise ValueError("capture: device needs engine: vllm; an endpoint gives logprobs only")
         return self
 
 
@@ -188,7 +197,16 @@ class Sweep:
         "constant",
     )
     path: Literal["fast", "reference"] = "fast"
-    seed: int = 42
+    seed: Annotated[int, Field(ge=0)] = 42
+
+    @pydantic.field_validator("estimators")
+    @classmethod
+    def _estimators_exist(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            parse(name)
+            if names.count(name) > 1:
+                raise ValueError(f"estimator {name!r} is listed twice")
+        return names
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -289,6 +307,10 @@ def _read(path: Path) -> dict[str, Any]:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SentinelError(f"{path} does not exist", "check the path") from None
+    except OSError as error:
+        raise SentinelError(
+            f"{path} cannot be read: {error.strerror}", "give a YAML file that you may read"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SentinelError(f"{path} is not valid YAML: {error}", "mend the line named") from None
     if not isinstance(document, dict):

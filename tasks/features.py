@@ -16,8 +16,9 @@ from tasks.errors import SentinelError
 from tasks.jobs import Job
 from tasks.keys import digest
 from tasks.profile import PROFILE_SCHEMA
-from tasks.records import KEY, SCORED, Verdict, arrow_schema
+from tasks.records import KEY, SCORED, Status, Verdict, arrow_schema
 from tasks.store import Store
+from tasks.tables import key_columns
 
 # Below this an 80 % share cannot be cut into five folds that say anything.
 _FEWEST_ITEMS = 10
@@ -46,10 +47,12 @@ def label_column(table: pa.Table, source: str) -> pa.Table:
     Raises
     ------
     SentinelError
-        If there is neither column, or a label other than 0, 1 or null.
+        If there is neither column, no key, an unknown status, or a label other than 0, 1 or null.
     """
+    keys = key_columns(table, source)
     if "status" in table.column_names:
-        labels: list[float | None] = [SCORED.get(s) for s in table["status"].to_pylist()]
+        statuses = table["status"].to_pylist()
+        labels: list[float | None] = [_score(s, source, row) for row, s in enumerate(statuses)]
     elif "correct" in table.column_names:
         labels = [_label(v, source, row) for row, v in enumerate(table["correct"].to_pylist())]
     else:
@@ -57,8 +60,15 @@ def label_column(table: pa.Table, source: str) -> pa.Table:
             f"{source}: neither `correct` nor `status` among {', '.join(table.column_names)}",
             "give labels with `correct` (0 or 1), or verdicts with `status`",
         )
-    keys = [table[name].cast(pa.string()) for name in KEY]
     return pa.table([*keys, pa.array(labels, pa.float64())], names=[*KEY, "label"])
+
+
+def _score(status: object, source: str, row: int) -> float | None:
+    if status not in set(Status):
+        raise SentinelError(
+            f"{source}, row {row}: `status` is {status!r}", f"use one of {', '.join(Status)}"
+        )
+    return SCORED.get(Status(str(status)))
 
 
 def _label(value: object, source: str, row: int) -> float | None:
@@ -84,7 +94,7 @@ def join(model: str, profiles: pa.Table, labels: pa.Table) -> Joined:
     Raises
     ------
     SentinelError
-        If nothing is left, or fewer than two benchmarks are.
+        If nothing is left, fewer than two benchmarks are, or a statistic is not a finite number.
     """
     order = [(name, "ascending") for name in KEY]
     both = profiles.join(labels, keys=list(KEY), join_type="inner").sort_by(order)
@@ -103,6 +113,13 @@ def join(model: str, profiles: pa.Table, labels: pa.Table) -> Joined:
             f"model {model!r}: {len(names)} benchmarks with labelled responses",
             "a sweep needs at least two: check that the keys of profiles and labels agree",
         )
+    X = np.column_stack([kept[f].to_numpy() for f in FEATURES])
+    for row, column in np.argwhere(~np.isfinite(X))[:1]:
+        key = " / ".join(str(kept[name][int(row)].as_py()) for name in KEY)
+        raise SentinelError(
+            f"model {model!r}: {FEATURES[column]} of {key} is {X[row, column]}",
+            "compute the profiles anew with `sentinel profile`, or drop that row",
+        )
     y = kept["label"].to_numpy()
     for index, name in enumerate(names):
         rate = y[group == index].mean()
@@ -112,7 +129,6 @@ def join(model: str, profiles: pa.Table, labels: pa.Table) -> Joined:
             )
         if (group == index).sum() < _FEWEST_ITEMS:
             notes.append(f"{name}: only {(group == index).sum()} scored responses")
-    X = np.column_stack([kept[f].to_numpy() for f in FEATURES])
     table = FeatureTable(model, tuple(str(n) for n in names), FEATURES, X, y, group)
     return Joined(table, tuple(notes))
 

@@ -29,7 +29,7 @@ from entropy.trace import (
 from tasks.errors import SentinelError
 from tasks.records import KEY, SCHEMA_VERSION
 from tasks.store import Artefact
-from tasks.tables import check_unique, read_json_lines
+from tasks.tables import check_unique, key_columns, read_json_lines, rows_table
 
 # Rows read at once from a file: at a thousand tokens each, tens of megabytes.
 _SLICE = 4096
@@ -91,7 +91,7 @@ def profile_table(traces: pa.Table, source: str, top_k: int = 20, first_row: int
             f"{key['item_id']!r}), token {error.token}: {error.problem}",
             error.remedy,
         ) from None
-    columns = [traces[name].cast(pa.string()) for name in KEY]
+    columns: list[Any] = key_columns(traces, source)
     columns += [pa.array(entropies.lengths), *(pa.array(s) for s in statistics.T)]
     return pa.Table.from_arrays(columns, schema=PROFILE_SCHEMA)
 
@@ -106,9 +106,8 @@ def _entropies(traces: pa.Table, source: str, top_k: int) -> Ragged:
                 clean_logprobs(Ragged.from_arrow(traces["chosen_logprob"]))
             return entropies
         if flat is not None:
-            return _reduce(
-                clean_logprobs(Ragged.from_arrow(traces[flat])), _declared_k(traces, flat, top_k)
-            )
+            k = _declared_k(traces, flat, top_k)
+            return _reduce(clean_logprobs(Ragged.from_arrow(traces[flat])), k, top_k)
     except TypeError as error:
         raise SentinelError(f"{source}: {error}", "store one list of numbers a response") from None
     raise SentinelError(
@@ -123,24 +122,35 @@ def _flat_column(traces: pa.Table) -> str | None:
 
 
 def _declared_k(traces: pa.Table, flat: str, top_k: int) -> int:
-    """How many log-probabilities a token the table says it has; it must be what was asked for."""
-    declared = top_k
+    """How many log-probabilities a token the table says it has; at least what was asked for."""
+    declared = [top_k]
     if flat != "top_logprobs":
-        declared = int(flat.removeprefix("top"))
+        declared = [int(flat.removeprefix("top"))]
     elif "k" in traces.column_names and len(traces):
-        declared = int(traces["k"][0].as_py())
-    if declared < top_k:
-        raise TraceError(
-            0,
-            0,
-            f"{declared} log-probabilities a token, {top_k} are expected",
-            f"collect {top_k}, or pass --top-k {declared} (not comparable across k)",
-        )
-    return declared
+        declared = traces["k"].to_pylist()
+    for row, k in enumerate(declared):
+        if k is None or k < top_k:
+            raise TraceError(
+                row,
+                0,
+                f"{k or 'an unknown number of'} log-probabilities a token, {top_k} are expected",
+                f"collect {top_k}, or pass a smaller --top-k (not comparable across k)",
+            )
+        if k != declared[0]:
+            raise TraceError(
+                row,
+                0,
+                f"{k} log-probabilities a token, {declared[0]} in the rows before",
+                "give each k a file of its own",
+            )
+    return int(declared[0])
 
 
-def _reduce(logprobs: Ragged, k: int) -> Ragged:
+def _reduce(logprobs: Ragged, k: int, top_k: int) -> Ragged:
     matrix, offsets = reshape_topk(logprobs, k)
+    if k > top_k:
+        # Entropies over more candidates would not be comparable with those over top_k.
+        matrix = -np.sort(-matrix, axis=1)[:, :top_k]
     try:
         return Ragged(reduce_topk(matrix).entropy, offsets)
     except ValueError as error:
@@ -201,16 +211,8 @@ def _from_json(path: Path, top_k: int) -> pa.Table:
             row["entropy"], row["chosen_logprob"] = _from_completion(
                 completion, path, number, top_k
             )
-    return pa.Table.from_pylist(
-        [
-            {
-                c: r.get(c)
-                for c in (*KEY, "entropy", "chosen_logprob", "top_logprobs", "k")
-                if c in rows[0]
-            }
-            for r in rows
-        ]
-    )
+    known = (*KEY, "entropy", "chosen_logprob", "top_logprobs", "k")
+    return rows_table([{c: r[c] for c in known if c in r} for r in rows], str(path))
 
 
 def _completion(row: dict[str, Any]) -> dict[str, Any] | None:
@@ -228,7 +230,8 @@ def _from_completion(
     try:
         content = completion["choices"][0]["logprobs"]["content"]
         top, chosen = candidates(content, top_k)
-    except (KeyError, IndexError, TypeError):
+        return reduce_topk(top).entropy.tolist(), chosen.tolist()
+    except (KeyError, IndexError, TypeError, AttributeError):
         raise SentinelError(
             f"{path}, row {number}: the completion has no logprobs.content",
             f"request logprobs=true and top_logprobs={top_k}",
@@ -237,13 +240,10 @@ def _from_completion(
         raise SentinelError(
             f"{path}, row {number}, token {error.token}: {error.problem}", error.remedy
         ) from None
-    bad = np.argwhere(~(top <= 1e-4))
-    if len(bad):
+    except ValueError as error:
         raise SentinelError(
-            f"{path}, row {number}, token {bad[0][0]}: log-probability {top[tuple(bad[0])]}",
-            "give natural logarithms of probabilities, or drop the response",
-        )
-    return reduce_topk(top).entropy.tolist(), np.minimum(chosen, 0).tolist()
+            f"{path}, row {number}, {error}", "give natural logarithms of probabilities"
+        ) from None
 
 
 def check_profiles(table: pa.Table, source: str) -> pa.Table:

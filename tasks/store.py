@@ -127,7 +127,9 @@ class Store:
         try:
             with fs.open(f"{base}/{path}", "rb") as file:
                 return pq.read_table(file, columns=columns)
-        except pa.ArrowInvalid as error:
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowInvalid, OSError) as error:  # Arrow tells a broken page as an OSError.
             raise SentinelError(
                 f"{path} under {self.root} is damaged: {error}",
                 "delete that file and rerun; only its items are computed again",

@@ -1,11 +1,12 @@
 """Reads tables that people bring: Parquet or JSONL, checked column by column before any work.
 
-An error names the file, the column or row, and the remedy. Extra columns are kept; missing optional
-ones are filled with nulls.
+An error names the file, the column or row, and the remedy. Extra columns are kept; optional ones
+may be missing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +39,7 @@ def read_rows(path: str | Path) -> pa.Table:
                 f"{path} is not a readable Parquet file: {error}", "write it anew"
             ) from None
     elif path.suffix in (".jsonl", ".ndjson"):
-        table = pa.Table.from_pylist(read_json_lines(path))
+        table = rows_table(read_json_lines(path), str(path))
     else:
         raise SentinelError(
             f"{path}: files of kind {path.suffix!r} are not read", "give .parquet or .jsonl"
@@ -48,16 +49,36 @@ def read_rows(path: str | Path) -> pa.Table:
     return table
 
 
+def rows_table(rows: Sequence[dict[str, Any]], source: str) -> pa.Table:
+    """Table of objects, with the fields of all of them: an optional one may first come late.
+
+    Raises
+    ------
+    SentinelError
+        If a field holds values of different kinds.
+    """
+    columns = {}
+    for name in dict.fromkeys(field for row in rows for field in row):
+        try:
+            columns[name] = pa.array([row.get(name) for row in rows])
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+            raise SentinelError(
+                f"{source}: column `{name}` mixes kinds of values: {error}", "write one kind in it"
+            ) from None
+    return pa.table(columns)
+
+
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """Objects of a JSONL file, one a line; blank lines are passed over."""
     rows = []
-    with path.open(encoding="utf-8") as lines:
+    # Bytes, so that a line in another encoding is an error of that line.
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
+            except ValueError as error:
                 raise SentinelError(
                     f"{path}, line {number}: not JSON: {error}", "mend that line"
                 ) from None
@@ -85,7 +106,8 @@ def read_records(path: str | Path, record: type, *, needs: Sequence[str] | None 
     Raises
     ------
     SentinelError
-        For a missing column, a column of another type, a null where none may be, or duplicate keys.
+        For a missing column, a column of another type, a null where the record lets there be none,
+        or duplicate keys.
     """
     table = read_rows(path)
     return check_records(table, str(path), record, needs=needs)
@@ -106,7 +128,7 @@ def check_records(
     for field in schema:
         if field.name in table.column_names:
             column = _cast(table[field.name], field, source)
-            if field.name in required and column.null_count:
+            if field.name in required and not field.nullable and column.null_count:
                 row = pc.index(column.is_null(), True).as_py()
                 raise SentinelError(
                     f"{source}, row {row}: `{field.name}` is empty", "fill it or drop the row"
@@ -141,7 +163,42 @@ def _cast(column: pa.ChunkedArray, field: pa.Field, source: str) -> pa.ChunkedAr
             f"{source}: column `{field.name}` holds {column.type}, not {field.type}",
             "convert the column",
         )
-    return column.cast(field.type)
+    try:
+        return column.cast(field.type)
+    except pa.ArrowInvalid as error:
+        raise SentinelError(
+            f"{source}: column `{field.name}` is not all {field.type}: {error}",
+            "convert the column",
+        ) from None
+
+
+def key_columns(table: pa.Table, source: str) -> list[pa.ChunkedArray]:
+    """The key of a table that need not be a record's, as strings; numbers are written out.
+
+    Raises
+    ------
+    SentinelError
+        If a key column is missing, is neither text nor integers, or is empty in some row.
+    """
+    columns = []
+    for name in KEY:
+        if name not in table.column_names:
+            raise SentinelError(
+                f"{source}: column `{name}` is missing (found: {', '.join(table.column_names)})",
+                f"rename or add it; every row needs {' and '.join(KEY)}",
+            )
+        column = table[name]
+        if not (_is_string(column.type) or pa.types.is_integer(column.type)):
+            raise SentinelError(
+                f"{source}: column `{name}` holds {column.type}, not text", "convert the column"
+            )
+        if column.null_count:
+            row = pc.index(column.is_null(), True).as_py()
+            raise SentinelError(
+                f"{source}, row {row}: `{name}` is empty", "fill it or drop the row"
+            )
+        columns.append(column.cast(pa.string()))
+    return columns
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -167,7 +224,8 @@ def write_table(path: str | Path, table: pa.Table) -> None:
         pq.write_table(table, scratch, compression="zstd")
         scratch.replace(path)
     except OSError as error:
-        scratch.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # Nothing to remove where there is no such folder.
+            scratch.unlink()
         raise SentinelError(
             f"cannot write {path}: {error.strerror or error}", "free space or fix permissions"
         ) from error

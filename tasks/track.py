@@ -29,6 +29,9 @@ from tasks.summary import SCOPES, SCORES, by_size, named_compositions, split_of
 
 _TAG = "sentinel."
 
+# Opens the experiment on its runs and charts; MLflow's default is a page for chat traces.
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+
 
 @dataclass(frozen=True)
 class TrackedSweep:
@@ -69,7 +72,7 @@ class Tracker:
             if found is None:
                 # Beside a database, artifacts would otherwise land in the working folder.
                 location = None if uri.startswith("http") else f"{artifacts}/{experiment}"
-                self._id = self._client.create_experiment(experiment, location)
+                self._id = self._client.create_experiment(experiment, location, tags=_KIND)
             else:
                 self._id = found.experiment_id
         except (MlflowException, OSError) as error:
@@ -85,6 +88,7 @@ class Tracker:
         splits: Mapping[str, pa.Table],
         figures: Mapping[str, bytes],
         notes: Mapping[str, tuple[str, ...]],
+        description: str,
     ) -> TrackedSweep:
         """Create or update the runs of one sweep.
 
@@ -98,6 +102,8 @@ class Tracker:
             Logged to the parent.
         notes : mapping of model name to notes
             What was left out and why; logged as a text.
+        description : str
+            Markdown shown on the parent's page.
         """
         sweep = digest([name, dataclasses.asdict(settings)])
         tables = {model: by_size(table) for model, table in splits.items()}
@@ -105,6 +111,7 @@ class Tracker:
         content = digest([frame.to_json(double_precision=15) for frame in tables.values()])
         if parent.data.tags.get(_TAG + "content") != content:
             self._log_parent(parent, settings, splits, tables, figures, notes)
+            self._client.set_tag(parent.info.run_id, "mlflow.note.content", description)
             for model, table in splits.items():
                 self._log_children(parent, sweep, model, table, tables[model])
             self._finish(parent, content)

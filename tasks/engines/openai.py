@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
 
+import httpx
 import openai
 
 from entropy.chat import candidates
@@ -28,9 +30,10 @@ LOGPROBS_MODE = "as_served"
 
 
 class OpenAIEngine:
-    """A remote model. Thread-safe: each :meth:`generate` call runs its own event loop.
+    """A remote model. Thread-safe: calls share one event loop in a thread of the engine.
 
-    Parameters are those of :class:`tasks.engines.vllm.VllmEngine`.
+    ``concurrency`` and ``requests_per_minute`` therefore bound the model, however many benchmarks
+    are asked side by side. Parameters are those of :class:`tasks.engines.vllm.VllmEngine`.
 
     Raises
     ------
@@ -49,14 +52,25 @@ class OpenAIEngine:
         self._recorder = Recorder(
             "openai", openai.__version__, LOGPROBS_MODE, decoding, model.price
         )
+        self._gate = asyncio.Semaphore(self._endpoint.concurrency)
+        self._pace = _Pace(self._endpoint.requests_per_minute)
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="openai", daemon=True).start()
 
     def generate(self, prompts: Sequence[Prompt]) -> Batch:
         """Answer ``prompts`` with bounded concurrency; see the module's text for failures."""
-        return asyncio.run(self._generate(prompts))
+        answering = asyncio.run_coroutine_threadsafe(self._generate(prompts), self._loop)
+        try:
+            return answering.result()
+        except BaseException:  # An interrupt must not leave requests running that cost money.
+            answering.cancel()
+            raise
+
+    def close(self) -> None:
+        """End the engine's thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
 
     async def _generate(self, prompts: Sequence[Prompt]) -> Batch:
-        gate = asyncio.Semaphore(self._endpoint.concurrency)
-        pace = _Pace(self._endpoint.requests_per_minute)
         async with openai.AsyncOpenAI(
             base_url=self._endpoint.base_url,
             api_key=self._key,
@@ -65,8 +79,8 @@ class OpenAIEngine:
         ) as client:
 
             async def answer(prompt: Prompt) -> tuple[Response, TokenTrace]:
-                async with gate:
-                    await pace.turn()
+                async with self._gate:
+                    await self._pace.turn()
                     return await self._one(client, prompt)
 
             outcomes = await asyncio.gather(*map(answer, prompts), return_exceptions=True)
@@ -101,6 +115,10 @@ class OpenAIEngine:
             return self._refused(prompt, time.monotonic() - start, error)
         except openai.OpenAIError as error:
             raise self._problem(error) from None
+        except (httpx.HTTPError, ValueError) as error:  # A body cut short, or one that is no JSON.
+            raise self._not_a_completion(prompt, str(error)) from None
+        if not getattr(completion, "choices", None):
+            raise self._not_a_completion(prompt, "no choices")
         return self._record(prompt, completion, time.monotonic() - start)
 
     def _record(
@@ -115,11 +133,17 @@ class OpenAIEngine:
             )
         try:
             top, chosen = candidates([t.model_dump() for t in content], self._decoding.top_k)
+            trace = TokenTrace.from_logprobs(top, chosen, self._keep_top)
         except TraceError as error:
             raise EndpointError(
                 f"model {self._model.name!r}, item {prompt.benchmark}/{prompt.item_id}, "
                 f"token {error.token}: {error.problem}",
                 error.remedy,
+            ) from None
+        except ValueError as error:
+            raise EndpointError(
+                f"model {self._model.name!r}, item {prompt.benchmark}/{prompt.item_id}: {error}",
+                "use an endpoint that gives natural logarithms of probabilities",
             ) from None
         usage = completion.usage
         response = self._recorder.response(
@@ -131,7 +155,15 @@ class OpenAIEngine:
             tokens_in=usage.prompt_tokens if usage else 0,
             tokens_out=usage.completion_tokens if usage else len(content),
         )
-        return response, TokenTrace.from_logprobs(top, chosen, self._keep_top)
+        return response, trace
+
+    def _not_a_completion(self, prompt: Prompt, why: str) -> EndpointError:
+        return EndpointError(
+            f"model {self._model.name!r}: {self._endpoint.base_url} answered item "
+            f"{prompt.benchmark}/{prompt.item_id} with something that is no chat completion: "
+            f"{_public(why, self._key)}",
+            "check base_url, which usually ends in /v1, and any proxy before the server",
+        )
 
     def _refused(
         self, prompt: Prompt, seconds: float, error: openai.APIStatusError

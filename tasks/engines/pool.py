@@ -18,7 +18,7 @@ import ray
 import ray.exceptions
 
 from tasks.conf import Experiment, Model
-from tasks.engines.contract import Batch, Engine, Prompt
+from tasks.engines.contract import Batch, Prompt
 from tasks.engines.openai import OpenAIEngine
 from tasks.engines.vllm import VllmEngine
 from tasks.errors import EngineDied, SentinelError
@@ -108,7 +108,7 @@ class EnginePool:
             with self._lock:
                 slot.busy -= 1
 
-    def _start(self) -> Engine:
+    def _start(self) -> OpenAIEngine | _RayEngine:
         if self.model.engine == "openai":
             return OpenAIEngine(*self._arguments)
         return _RayEngine(self.model, self._arguments)
@@ -123,12 +123,11 @@ class EnginePool:
 class _Slot:
     """An engine and how many batches it is working on."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: OpenAIEngine | _RayEngine) -> None:
         self.engine, self.busy = engine, 0
 
     def close(self) -> None:
-        if isinstance(self.engine, _RayEngine):
-            self.engine.close()
+        self.engine.close()
 
 
 class _RayEngine:

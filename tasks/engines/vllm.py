@@ -1,14 +1,17 @@
 """vLLM as an engine: one asynchronous engine in a Ray actor, logprobs reduced where they arise.
 
 Requests of several benchmarks run together by continuous batching. Log-probabilities are *raw*
-(before temperature and penalties), asked for flat and never detokenised one candidate at a time;
-they become arrays inside the actor, so only a few floats a token cross to the caller.
+(before temperature and penalties). Where it can, the engine reduces them beside vLLM's sampler
+(:mod:`tasks.engines.capture`), at nearly full decoding speed; elsewhere it asks for them flat,
+never detokenised one candidate at a time. Either way only a few floats a token cross to the caller.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -18,11 +21,17 @@ import numpy as np
 import psutil
 
 from tasks.conf import Decoding, Model
+from tasks.engines.capture.collector import EXTENSION, CaptureRefused, Collector, Gap
 from tasks.engines.contract import Batch, Prompt, Recorder, TokenTrace, to_generation_table
 from tasks.errors import EngineDied, SentinelError
 from tasks.records import Finish, Response
 
 LOGPROBS_MODE = "raw_logprobs"
+
+#: Follows the engine's version in responses whose numbers were computed on the device.
+DEVICE_CAPTURE = " device-capture"
+
+_log = logging.getLogger(__name__)
 
 # Memory for the attention cache of the CPU build, in GB; its own default takes half the machine.
 _CPU_CACHE_GB = "2"
@@ -46,6 +55,7 @@ class VllmEngine:
         self._decoding = decoding
         self._keep_top = keep_top
         self._ids = itertools.count()
+        self._capture: Collector | None = None
 
     async def load(self) -> list[int]:
         """Load the weights; returns the ids of the engine's processes, this one first.
@@ -53,7 +63,8 @@ class VllmEngine:
         Raises
         ------
         SentinelError
-            If the model cannot be loaded: not found, too large, or an option vLLM does not know.
+            If the model cannot be loaded: not found, too large, or an option vLLM does not know; or
+            if the conf insists on device capture and it cannot be used.
         """
         on_cpu = self._model.resources.gpus == 0
         if on_cpu:
@@ -63,8 +74,11 @@ class VllmEngine:
         import vllm
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        obstacle = _obstacle_to_capture(self._model, self._keep_top)
         try:
-            self._engine = AsyncLLM.from_engine_args(_engine_args(self._model, self._decoding))
+            self._engine = AsyncLLM.from_engine_args(
+                _engine_args(self._model, self._decoding, capture=obstacle is None)
+            )
         except (OSError, ValueError, TypeError, RuntimeError, NotImplementedError) as error:
             raise SentinelError(
                 f"model {self._model.name!r}: vLLM cannot load {self._model.model!r}: "
@@ -73,6 +87,8 @@ class VllmEngine:
             ) from None
         self._tokenizer: Any = self._engine.get_tokenizer()
         self._params = _sampling_params(self._decoding, seeded=not on_cpu)
+        self._bare_params = _sampling_params(self._decoding, seeded=not on_cpu, logprobs=False)
+        await self._start_capture(obstacle)
         self._recorder = Recorder(
             "vllm",
             vllm.__version__,
@@ -82,6 +98,29 @@ class VllmEngine:
         )
         me = psutil.Process()
         return [me.pid, *(child.pid for child in me.children(recursive=True))]
+
+    async def _start_capture(self, obstacle: str | None) -> None:
+        if obstacle is None:
+            collector = Collector(self._engine)
+            try:
+                self._capture = await collector.start(self._decoding.top_k)
+                return
+            except CaptureRefused as refused:
+                obstacle = str(refused)
+        if self._model.capture == "device":
+            self._engine.shutdown()
+            raise SentinelError(
+                f"model {self._model.name!r}: entropies cannot be captured on the device: "
+                f"{obstacle}",
+                "set `capture: auto` in its YAML to fall back to log-probabilities",
+            )
+        if self._model.capture == "auto":
+            _log.warning(
+                "model %r: entropies come from flat log-probabilities, which is slower, not from "
+                "the device: %s",
+                self._model.name,
+                obstacle,
+            )
 
     async def close(self) -> None:
         """Stop the engine's processes and free its memory."""
@@ -102,8 +141,6 @@ class VllmEngine:
         return Batch(to_generation_table([r for r, _ in pairs], [t for _, t in pairs]))
 
     async def _one(self, prompt: Prompt) -> tuple[Response, TokenTrace]:
-        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
-
         start = time.monotonic()
         tokens = self._tokenizer.apply_chat_template(
             [{"role": "user", "content": prompt.text}],
@@ -113,19 +150,19 @@ class VllmEngine:
             **self._model.chat_template,
         )
         request = f"{prompt.benchmark}/{prompt.item_id}/{next(self._ids)}"
-        final = None
+        recorder, trace = self._recorder, None
         try:
-            async for output in self._engine.generate(
-                {"prompt_token_ids": tokens}, self._params, request
-            ):
-                final = output
-        except (EngineDeadError, EngineGenerateError) as error:
-            raise EngineDied(
-                f"model {self._model.name!r}: the vLLM engine ended: {_first_line(error)}",
-                "rerun; what was stored is kept. If it recurs, lower max_num_seqs or max_tokens",
-            ) from None
+            if self._capture is not None:
+                completion, trace = await self._captured(self._capture, tokens, request)
+            if trace is not None:
+                recorder = dataclasses.replace(
+                    recorder, engine_version=recorder.engine_version + DEVICE_CAPTURE
+                )
+            else:
+                completion = await self._complete(tokens, self._params, f"{request}/logprobs")
+                trace = self._flat_trace(completion)
         except _request_errors() as error:
-            refused = self._recorder.response(
+            refused = recorder.response(
                 prompt,
                 text=None,
                 finish=Finish.ERROR,
@@ -136,31 +173,91 @@ class VllmEngine:
                 error=_first_line(error),
             )
             return refused, TokenTrace.empty()
-        if final is None:
-            raise EngineDied("vLLM ended a request without an answer", "rerun")
-        return self._record(prompt, final, len(tokens), time.monotonic() - start)
-
-    def _record(
-        self, prompt: Prompt, final: Any, tokens_in: int, seconds: float
-    ) -> tuple[Response, TokenTrace]:
-        completion = final.outputs[0]
         n = len(completion.token_ids)
-        response = self._recorder.response(
+        response = recorder.response(
             prompt,
             text=self._tokenizer.decode(completion.token_ids, skip_special_tokens=True),
             finish=Finish.LENGTH if completion.finish_reason == "length" else Finish.STOP,
             n_tokens=n,
-            seconds=seconds,
-            tokens_in=tokens_in,
+            seconds=time.monotonic() - start,
+            tokens_in=len(tokens),
             tokens_out=n,
         )
+        return response, trace
+
+    async def _complete(self, tokens: list[int], params: Any, request: str) -> Any:
+        """The one completion of a prompt; :class:`EngineDied` if vLLM's process has ended."""
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        final = None
+        try:
+            async for output in self._engine.generate(
+                {"prompt_token_ids": tokens}, params, request
+            ):
+                final = output
+        except (EngineDeadError, EngineGenerateError) as error:
+            raise self._died(error) from None
+        if final is None:
+            raise EngineDied("vLLM ended a request without an answer", "rerun")
+        return final.outputs[0]
+
+    async def _captured(
+        self, capture: Collector, tokens: list[int], request: str
+    ) -> tuple[Any, TokenTrace | None]:
+        """A completion with the numbers captured for it, or none if they do not fit its tokens."""
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        capture.expect(request)
+        try:
+            completion = await self._complete(tokens, self._bare_params, request)
+            values = await capture.take(request, completion.token_ids)
+        except Gap as gap:
+            _log.warning("request %s is answered again, with log-probabilities: %s", request, gap)
+            return None, None
+        except (EngineDeadError, EngineGenerateError) as error:
+            raise self._died(error) from None
+        finally:
+            capture.forget(request)
+        # A sampled token's own log-probability may round to a hair above 0.
+        return completion, TokenTrace(
+            values.entropy,
+            np.minimum(values.chosen, 0),
+            values.tail_mass,
+            full_entropy=values.full_entropy,
+        )
+
+    def _flat_trace(self, completion: Any) -> TokenTrace:
         # A position holds the sampled token first and then the k best, among them, as a rule, the
         # sampled token again: the first column is the choice, the others are the candidates.
+        n = len(completion.token_ids)
         flat = np.asarray(completion.logprobs.logprobs, dtype=np.float32).reshape(n, -1)
-        return response, TokenTrace.from_logprobs(flat[:, 1:], flat[:, 0], self._keep_top)
+        return TokenTrace.from_logprobs(flat[:, 1:], flat[:, 0], self._keep_top)
+
+    def _died(self, error: BaseException) -> EngineDied:
+        return EngineDied(
+            f"model {self._model.name!r}: the vLLM engine ended: {_first_line(error)}",
+            "rerun; what was stored is kept. If it recurs, lower max_num_seqs or max_tokens",
+        )
 
 
-def _engine_args(model: Model, decoding: Decoding) -> Any:
+def _obstacle_to_capture(model: Model, keep_top: bool) -> str | None:
+    """Why entropies cannot be captured on the device, as far as the conf tells."""
+    if model.capture == "logprobs":
+        return "the conf asks for log-probabilities"
+    if keep_top:
+        return "the experiment keeps the top log-probabilities, which stay on the device"
+    if model.options.get("logprobs_mode", LOGPROBS_MODE) != LOGPROBS_MODE:
+        return "`logprobs_mode` is not raw_logprobs"
+    for option in ("worker_extension_cls", "speculative_config"):
+        if model.options.get(option):
+            return f"the option `{option}` is set"
+    for option in ("pipeline_parallel_size", "data_parallel_size"):
+        if model.options.get(option, 1) > 1:
+            return f"the option `{option}` is above 1"
+    return None
+
+
+def _engine_args(model: Model, decoding: Decoding, *, capture: bool) -> Any:
     from vllm.engine.arg_utils import AsyncEngineArgs
 
     settings: dict[str, Any] = {
@@ -172,10 +269,12 @@ def _engine_args(model: Model, decoding: Decoding) -> Any:
         "disable_log_stats": True,
         "enable_log_requests": False,
     }
+    if capture:
+        settings["worker_extension_cls"] = EXTENSION
     return AsyncEngineArgs(model=model.model, **(settings | model.options))
 
 
-def _sampling_params(decoding: Decoding, *, seeded: bool) -> Any:
+def _sampling_params(decoding: Decoding, *, seeded: bool, logprobs: bool = True) -> Any:
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
@@ -188,8 +287,8 @@ def _sampling_params(decoding: Decoding, *, seeded: bool) -> Any:
         seed=decoding.seed if seeded and decoding.temperature > 0 else None,
         stop=list(decoding.stop) or None,
         detokenize=bool(decoding.stop),
-        logprobs=decoding.top_k,
-        flat_logprobs=True,
+        logprobs=decoding.top_k if logprobs else None,
+        flat_logprobs=logprobs,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
 

@@ -1,0 +1,132 @@
+"""The main flow on real parts: vLLM in Ray, Prefect's server and MLflow's database.
+
+The tests of this module follow one another in one laboratory, as a user's days do.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+pytestmark = pytest.mark.usefixtures("first_run")
+
+JOBS = ["small / letters", "small / product", "small / sum"]
+
+
+@pytest.fixture(scope="module")
+def first_run(shared_lab):
+    shared_lab.run("run", str(shared_lab.write()))
+    return shared_lab.output
+
+
+def runs(lab) -> list[Run]:
+    client = MlflowClient(f"sqlite:///{lab.folder / 'data' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("lab")
+    return client.search_runs([experiment.experiment_id])
+
+
+def kind(run: Run) -> str:
+    return run.data.tags["sentinel.kind"]
+
+
+def test_every_item_has_a_traced_response(shared_lab):
+    table = shared_lab.responses()
+    assert len(table) == 3 * shared_lab.items
+    for row in table.to_pylist():
+        assert row["finish"] in ("stop", "length")
+        assert 0 < row["n_tokens"] <= 48
+        assert len(row["entropy"]) == len(row["chosen_logprob"]) == row["n_tokens"]
+        assert row["logprobs_mode"] == "raw_logprobs"
+        assert row["engine_version"]
+        assert all(0 <= h <= 3.0 for h in row["entropy"])  # ln 20 = 2.996
+
+
+def test_the_jobs_ran_once_each(first_run, shared_lab):
+    assert shared_lab.generated() == JOBS
+
+
+def test_mlflow_has_a_parent_and_a_child_an_estimator(shared_lab):
+    found = runs(shared_lab)
+    parents = [r for r in found if kind(r) == "sweep"]
+    children = [r for r in found if kind(r) == "estimator"]
+    assert len(parents) == 1
+    assert {r.data.tags["estimator"] for r in children} == {
+        "logistic-isotonic",
+        "atc-max",
+        "constant",
+    }
+    assert {r.data.tags["mlflow.parentRunId"] for r in children} == {parents[0].info.run_id}
+    assert all(r.info.status == "FINISHED" for r in found)
+
+
+def test_table_artifact_and_metrics_agree(shared_lab, tmp_path):
+    client = MlflowClient(f"sqlite:///{shared_lab.folder / 'data' / 'mlflow.db'}")
+    (parent,) = [r for r in runs(shared_lab) if kind(r) == "sweep"]
+    splits = pq.read_table(
+        client.download_artifacts(parent.info.run_id, "splits.parquet", str(tmp_path))
+    ).to_pandas()
+    assert len(splits) == 3 * 3  # C(3, 1) compositions x 3 estimators
+    written = pd.read_csv(shared_lab.folder / "data" / "results" / "lab" / "summary.csv")
+    for child in (r for r in runs(shared_lab) if kind(r) == "estimator"):
+        name = child.data.tags["estimator"]
+        median = splits.loc[splits["estimator"] == name, "aee_unseen"].median()
+        assert child.data.metrics["aee"] == pytest.approx(median)
+        row = written[(written["estimator"] == name) & (written["k"] == 1)]
+        assert row["aee_unseen"].item() == pytest.approx(median)
+    figures = {f.path for f in client.list_artifacts(parent.info.run_id, "figures")}
+    assert figures == {f"figures/{n}.png" for n in ("accuracy", "max_entropy", "sizes")}
+
+
+def test_a_second_run_generates_judges_and_doubles_nothing(shared_lab):
+    before, parts = {r.info.run_id for r in runs(shared_lab)}, shared_lab.parts()
+    start = time.monotonic()
+    output = shared_lab.run("run", str(shared_lab.write()))
+    assert time.monotonic() - start < 90
+    assert shared_lab.parts() == parts
+    for step in ("generate", "judge", "profile"):
+        states = re.findall(rf"'{step} \S+ / \S+' - Finished in state (\w+)", output)
+        assert states == ["Cached"] * 3
+    assert {r.info.run_id for r in runs(shared_lab)} == before
+
+
+def test_an_artefact_deleted_by_hand_is_made_again(shared_lab):
+    name, _ = sorted(shared_lab.parts().items())[0]
+    (shared_lab.folder / name).unlink()
+    shared_lab.run("run", str(shared_lab.write()))
+    assert name in shared_lab.parts()
+    assert len(shared_lab.generated()) == 1
+
+
+def test_a_second_model_runs_its_own_jobs_only(shared_lab):
+    before = shared_lab.parts()
+    shared_lab.run("run", str(shared_lab.write(models={"small": {}, "other": {}})))
+    assert shared_lab.generated() == [j.replace("small", "other") for j in JOBS]
+    assert shared_lab.parts() == before
+    children = [r for r in runs(shared_lab) if kind(r) == "estimator"]
+    assert len(children) == 6
+    assert len([r for r in runs(shared_lab) if kind(r) == "sweep"]) == 1
+
+
+def test_a_raised_limit_answers_the_added_items_only(shared_lab):
+    shared_lab.run("run", str(shared_lab.write(name="limited", limit=12, prompt="{question}")))
+    few = shared_lab.parts()
+    shared_lab.run("run", str(shared_lab.write(name="limited", limit=18, prompt="{question}")))
+    added = set(shared_lab.parts()) - set(few)
+    rows = sum(pq.read_metadata(shared_lab.folder / p).num_rows for p in added)
+    assert rows == 3 * 6
+    assert {p: t for p, t in shared_lab.parts().items() if p in few} == few
+
+
+def test_numbers_only_keeps_no_text_and_still_scores(shared_lab):
+    shared_lab.run("run", str(shared_lab.write(name="numbers", store_text=False, limit=12)))
+    kept = shared_lab.folder / "data" / "responses" / "small"
+    newest = max(kept.glob("*/*"), key=lambda p: p.stat().st_mtime_ns)
+    table = pq.read_table(next(newest.glob("part-*.parquet")))
+    assert table["text"].null_count == len(table) == 12
+    assert (shared_lab.folder / "data" / "results" / "numbers" / "estimates.csv").exists()
