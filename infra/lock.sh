@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Writes infra/locks/{cpu,cuda}.txt anew from the .in files. Needs uv; name further places to look
-# for packages (the CPU build of torch) as uv options: infra/lock.sh --find-links FOLDER
+# Writes infra/locks/{cpu,cuda}.txt anew from the .in files. Needs uv. Its arguments are options of
+# uv for the CPU lock, such as where the CPU build of torch is: infra/lock.sh --find-links FOLDER
 set -euo pipefail
 cd "$(dirname "$0")/locks"
 # torchvision and its kin break transformers beside the CPU build of torch; vLLM runs without them.
 left_out=()
 for name in torchvision torchaudio torchcodec; do left_out+=(--no-emit-package "$name"); done
-for target in cpu cuda; do
-  uv pip compile "$target.in" -o "$target.txt" --python-version 3.11 --python-platform x86_64-manylinux_2_31 \
-    --no-header --no-annotate --no-emit-index-url --no-emit-find-links "${left_out[@]}" "$@"
-done
+lock() { # NAME [OPTION...]
+  uv pip compile "$1.in" -o "$1.txt" --python-version 3.11 --python-platform x86_64-manylinux_2_31 \
+    --no-header --no-annotate --no-emit-index-url --no-emit-find-links "${left_out[@]}" "${@:2}"
+}
+lock cpu "$@"
+lock cuda
