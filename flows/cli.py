@@ -28,7 +28,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-_out = Console()
+# A file or pipe has no width of its own; rich's 80 columns would break the tables.
+_out = Console(width=None if sys.stdout.isatty() else 120)
 _err = Console(stderr=True)
 
 ExperimentFile = Annotated[
@@ -168,11 +169,11 @@ def ui(
 def _table(title: str, frame: pd.DataFrame, caption: str | None = None) -> None:
     """Print a data frame; a column that holds one name throughout is left out."""
     table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, title_justify="left")
-    same = [c for c in frame.columns if frame[c].dtype == object and frame[c].nunique() == 1]
+    text = [c for c in frame.columns if frame[c].dtype.kind not in "if"]
+    same = [c for c in text if frame[c].nunique() == 1]
     frame = frame.drop(columns=same if len(frame) > 1 else [])
     for name in frame.columns:
-        number = frame[name].dtype.kind in "if"
-        table.add_column(name, justify="right" if number else "left", overflow="fold")
+        table.add_column(name, justify="left" if name in text else "right", overflow="fold")
     for row in frame.itertuples(index=False):
         table.add_row(
             *("-" if v != v else f"{v:.3f}" if isinstance(v, float) else str(v) for v in row)

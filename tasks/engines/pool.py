@@ -161,9 +161,9 @@ class _RayEngine:
             return batch
         except ray.exceptions.RayTaskError as error:
             raise _cause(error) from None
-        except ray.exceptions.RayActorError:
+        except ray.exceptions.RayActorError as error:
             raise EngineDied(
-                f"model {self._name!r}: the engine's worker ended unexpectedly",
+                f"model {self._name!r}: the engine's worker ended: {_reason(error)}",
                 "rerun; if it recurs, the machine may be out of memory",
             ) from None
 
@@ -175,6 +175,11 @@ class _RayEngine:
         # Only processes of this host can be seen from here; Ray ends an actor's own elsewhere.
         orphans = [psutil.Process(p) for p in self._pids if psutil.pid_exists(p)]
         psutil.wait_procs(orphans, timeout=10)
+
+
+def _reason(error: ray.exceptions.RayActorError) -> str:
+    """Ray's account of a dead actor; the last line holds the exception, if one was raised."""
+    return str(error).strip().splitlines()[-1].strip()
 
 
 def _cause(error: ray.exceptions.RayTaskError) -> BaseException:

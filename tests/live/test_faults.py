@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 
 import psutil
@@ -10,8 +11,10 @@ import pyarrow.parquet as pq
 BATCH = 8
 
 
-def engine_processes() -> list[psutil.Process]:
-    return [p for p in psutil.process_iter(["name"]) if "EngineCore" in (p.info["name"] or "")]
+def engines_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """vLLM's processes below a running command; taken before a kill, which cuts the tree."""
+    below = psutil.Process(process.pid).children(recursive=True)
+    return [p for p in below if p.name().startswith("VLLM")]
 
 
 def answers(lab) -> dict[tuple[str, str], int]:
@@ -28,10 +31,12 @@ def test_kill_9_on_the_flow_repeats_at_most_one_batch(lab, wait_until):
     path = str(lab.write(batch_items=BATCH, decoding={"temperature": 0, "max_tokens": 64}))
     process = lab.start("run", path)
     wait_until(lambda: len(lab.parts()) >= 2, 300)
+    engines = engines_of(process)
+    assert engines
     process.kill()
     process.wait()
     kept = lab.parts()
-    wait_until(lambda: not engine_processes(), 60)  # No engine outlives its flow.
+    wait_until(lambda: not any(p.is_running() for p in engines), 60)  # None outlives its flow.
     lab.run("run", path)
     after = lab.parts()
     assert {p: t for p, t in after.items() if p in kept} == kept
@@ -44,8 +49,8 @@ def test_kill_9_on_the_engine_is_survived_by_the_run_itself(lab, wait_until):
     process = lab.start("run", path)
     wait_until(lambda: len(lab.parts()) >= 1, 300)
     kept = lab.parts()
-    for engine in engine_processes():
-        engine.kill()
+    (core,) = [p for p in engines_of(process) if p.name().startswith("VLLM::Engine")]
+    core.kill()
     assert process.wait(timeout=600) == 0, lab.output[-4000:]
     assert {p: t for p, t in lab.parts().items() if p in kept} == kept
     assert rows_written(lab) == len(answers(lab)) == 3 * lab.items
