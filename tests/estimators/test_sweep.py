@@ -1,0 +1,156 @@
+"""The protocol: what is trained on, what is scored, and that nothing else changes a row."""
+
+from dataclasses import asdict, replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from estimators.compositions import NAMED, compositions
+from estimators.config import V1_GRID, parse
+from estimators.sweep import SplitResult, evaluate, prepare
+from estimators.table import FeatureTable
+
+QUICK = [parse(n) for n in ("constant", "atc-max", "logistic-isotonic", "logistic-none-balanced")]
+
+
+def rows(results: list[SplitResult]) -> list[str]:
+    """Bit-exact, with NaN equal to itself."""
+    return [repr(asdict(row)) for row in results]
+
+
+def tiny(y: list[float], n_other: int = 30) -> FeatureTable:
+    """One small benchmark with given labels beside one ordinary."""
+    rng = np.random.default_rng(3)
+    n = len(y) + n_other
+    labels = np.concatenate([y, np.arange(n_other) % 2])
+    group = np.repeat([0, 1], [len(y), n_other])
+    X = rng.random((n, len(V1_GRID[0].features))) + labels[:, None]
+    return FeatureTable("tiny", ("small", "usual"), V1_GRID[0].features, X, labels, group)
+
+
+def test_metrics_of_a_row_follow_from_its_estimates(table):
+    prepared = prepare(table)
+    for row in evaluate(prepared, QUICK, [("bench01", "bench03")]):
+        error = np.abs(np.array(row.estimate) - row.truth)
+        assert row.aee_all == pytest.approx(error.mean())
+        assert row.aee_unseen == pytest.approx(error[[0, 2, 4]].mean())
+        assert (row.k, row.n_train, row.status) == (2, 2 * 128, "ok")
+        for b in (0, 2, 4):
+            assert row.truth[b] == pytest.approx(table.y[table.group == b].mean())
+        for b in (1, 3):
+            held_out = (prepared.table.group == b) & (prepared.fold < 0)
+            assert row.truth[b] == pytest.approx(prepared.table.y[held_out].mean())
+
+
+def test_constant_and_atc_by_hand(table):
+    prepared = prepare(table)
+    constant, atc = evaluate(prepared, QUICK[:2], [("bench02",)])
+    train = (prepared.table.group == 2) & (prepared.fold >= 0)
+    assert constant.estimate == pytest.approx([prepared.table.y[train].mean()] * 5)
+    assert np.isnan(constant.rho_unseen)
+    assert np.isnan(constant.auroc).all()
+    x = prepared.table.X[:, table.features.index("max")]
+    cut = np.sort(x[train])[::-1][int((prepared.table.y[train] == 0).sum())]
+    assert atc.estimate[0] == pytest.approx(np.mean(x[prepared.table.group == 0] <= cut))
+
+
+@pytest.mark.parametrize("path", ["fast", "reference"])
+def test_single_class_training_is_a_status_not_an_error(path):
+    prepared = prepare(tiny([1.0] * 12))
+    for row in evaluate(prepared, [*QUICK, *V1_GRID], [("small",)], path):
+        assert row.status == "single_class"
+        assert row.estimate == (1.0, 1.0)
+        assert np.isnan(row.auroc_unseen)
+
+
+# The reference forest takes seconds however few the rows, so it runs once.
+SMALL = [c for c in V1_GRID if c.family != "forest"]
+
+
+@pytest.mark.parametrize(
+    ("path", "configs", "y"),
+    [
+        ("fast", V1_GRID, [1, 0]),
+        ("fast", V1_GRID, [1, 0, 0]),
+        ("fast", V1_GRID, [1, 0, 0, 0, 0, 0]),
+        ("fast", V1_GRID, [1, 1, 0, 0, 0, 0, 0, 0, 0]),
+        ("reference", SMALL, [1, 0, 0]),
+        ("reference", SMALL, [1, 0, 0, 0, 0, 0]),
+        ("reference", SMALL, [1, 1, 0, 0, 0, 0, 0, 0, 0]),
+        ("reference", V1_GRID[:1], [1, 1, 0, 0, 0, 0, 0, 0, 0]),
+    ],
+)
+def test_tiny_groups_are_evaluated_and_noted(path, configs, y):
+    prepared = prepare(tiny([float(v) for v in y]))
+    for row in evaluate(prepared, configs, [("small",)], path):
+        assert np.all((np.array(row.estimate) >= 0) & (np.array(row.estimate) <= 1))
+        if row.status == "ok":
+            assert "of 5 folds" in row.note
+
+
+@settings(max_examples=8, deadline=None)
+@given(cuts=st.sets(st.integers(1, 9)), seed=st.integers(0, 3))
+def test_rows_do_not_depend_on_the_chunks(table, cuts, seed):
+    prepared = prepare(table, seed)
+    groups = compositions(table.benchmarks, [2])
+    edges = [0, *sorted(cuts), len(groups)]
+    chunks = [groups[a:b] for a, b in pairwise(edges)]
+    pieces = [row for chunk in chunks for row in evaluate(prepared, QUICK, chunk)]
+    assert rows(pieces) == rows(evaluate(prepared, QUICK, groups))
+
+
+def test_rows_do_not_depend_on_the_other_estimators(table):
+    prepared = prepare(table)
+    together = evaluate(prepared, V1_GRID, [("bench01",)])
+    alone = [evaluate(prepared, [c], [("bench01",)])[0] for c in reversed(V1_GRID)]
+    assert rows(together) == rows(alone[::-1])
+
+
+def test_order_of_benchmarks_in_the_table_is_irrelevant(table):
+    order = np.argsort(-table.group, kind="stable")
+    shuffled = replace(table, X=table.X[order], y=table.y[order], group=table.group[order])
+    groups = [("bench00", "bench04")]
+    assert rows(evaluate(prepare(table), QUICK, groups)) == rows(
+        evaluate(prepare(shuffled), QUICK, groups)
+    )
+
+
+def test_estimators_rank_and_estimate_better_than_chance(table):
+    groups = compositions(table.benchmarks, [2])
+    found = evaluate(prepare(table), QUICK, groups)
+    error = {
+        c.name: np.median([r.aee_unseen for r in found if r.estimator == c.name]) for c in QUICK
+    }
+    assert error["logistic-isotonic"] < error["constant"] / 2
+    assert min(r.auroc_all for r in found if r.family == "logistic") > 0.75
+
+
+@pytest.mark.parametrize(
+    ("composition", "message"),
+    [
+        (("nowhere",), "no benchmark nowhere; the table has bench00"),
+        ((), "one or more distinct benchmarks"),
+        (("bench00", "bench00"), "distinct"),
+        (tuple(f"bench{i:02d}" for i in range(5)), "leaves at least one unseen"),
+    ],
+)
+def test_bad_composition_is_refused(table, composition, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(prepare(table), QUICK, [composition])
+
+
+@pytest.mark.parametrize(
+    ("name", "aee", "rho"),
+    [("atc-max", 0.044, 0.79), ("logistic-isotonic", 0.046, 0.79)],
+)
+def test_shared_traces_give_the_quoted_medians(shared_table, name, aee, rho):
+    found = evaluate(
+        prepare(shared_table), [parse(name)], compositions(shared_table.benchmarks, [2])
+    )
+    assert len(found) == 36
+    assert np.median([r.aee_unseen for r in found]) == pytest.approx(aee, abs=0.015)
+    assert np.median([r.rho_unseen for r in found]) == pytest.approx(rho, abs=0.05)
+    assert NAMED["extremes"] in [r.composition for r in found]
