@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entropy.trace import TraceError
+from entropy.trace import Ragged, TraceError, clean_logprobs
 
 
 def candidates(
@@ -42,14 +42,15 @@ def candidates(
     Raises
     ------
     TraceError
-        If a token has no ``top_logprobs``, or no token has as many as ``k``. The row is always 0.
+        If a token has no ``top_logprobs``, a value is NaN or positive, or no token has as many as
+        ``k``. The row is always 0.
     """
     top = np.full((len(content), k), -np.inf, dtype=np.float32)
     chosen = np.empty(len(content), dtype=np.float32)
     most = 0
     for t, token in enumerate(content):
         listed = token.get("top_logprobs")
-        if not listed or token.get("logprob") is None:
+        if not listed or any(c.get("logprob") is None for c in (token, *listed)):
             raise TraceError(0, t, "no top_logprobs", f"request logprobs=true and top_logprobs={k}")
         # Two ids can decode to one string, so a text key may merge candidates; servers that can
         # should be asked for ids (vLLM: return_tokens_as_token_ids), which land in `token`.
@@ -66,4 +67,10 @@ def candidates(
             f"at most {most} log-probabilities a token, {k} were asked for",
             f"use an endpoint that gives {k}, or set top_k to {most} for the whole experiment",
         )
-    return top, chosen
+    values = np.column_stack([chosen, top])
+    try:
+        checked = clean_logprobs(Ragged(values.ravel(), np.arange(len(values) + 1) * (k + 1)))
+    except TraceError as error:
+        raise TraceError(0, error.row, error.problem, error.remedy) from None
+    values = checked.values.reshape(values.shape)
+    return values[:, 1:], values[:, 0]

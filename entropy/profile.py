@@ -86,24 +86,22 @@ def _blocks(offsets: Offsets) -> list[range]:
 
 def _profile_block(values: NDArray[np.floating], lengths: Offsets) -> NDArray[np.float64]:
     """Statistics of non-empty rows that lie end to end in ``values``."""
-    x = values.astype(np.float64)
     n = lengths.astype(np.float64)
     starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))
-    row = np.repeat(np.arange(len(lengths), dtype=np.uint64), lengths)
-
-    total = np.add.reduceat(x, starts)
+    d = values.astype(np.float64)
+    total = np.add.reduceat(d, starts)
     mean = total / n
-    d = x - np.repeat(mean, lengths)
+    d -= np.repeat(mean, lengths)
     square = d * d
     std = np.sqrt(np.add.reduceat(square, starts) / np.maximum(n - 1, 1))
-    third = np.add.reduceat(square * d, starts) / n
-    fourth = np.add.reduceat(square * square, starts) / n
+    third = np.add.reduceat(np.multiply(square, d, out=d), starts) / n
+    fourth = np.add.reduceat(np.multiply(square, square, out=square), starts) / n
 
-    ordered = _sort_rows(values, row)
+    ordered = _sorted_keys(values, lengths)
     columns = {
         "mean": mean,
         "std": std,
-        "max": ordered[starts + lengths - 1],
+        "max": _values(ordered[starts + lengths - 1]),
         "skewness": third / (std**3 + _EPSILON),
         "kurtosis": fourth / (std**4 + _EPSILON),
         "sum": total,
@@ -111,19 +109,26 @@ def _profile_block(values: NDArray[np.floating], lengths: Offsets) -> NDArray[np
     for name, q in _QUANTILES.items():
         at = q * (n - 1)
         below = np.floor(at).astype(np.int64)
-        low = ordered[starts + below]
-        high = ordered[starts + np.minimum(below + 1, lengths - 1)]
+        low = _values(ordered[starts + below])
+        high = _values(ordered[starts + np.minimum(below + 1, lengths - 1)])
         columns[name] = low + (at - below) * (high - low)
     return np.column_stack([columns[name] for name in FEATURES])
 
 
-def _sort_rows(values: NDArray[np.floating], row: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """Values in ascending order within each row, by one sort of integers.
+def _sorted_keys(values: NDArray[np.floating], lengths: Offsets) -> NDArray[np.uint64]:
+    """Keys of the values in ascending order within each row, by one sort of integers.
 
     The bits of a non-negative float32 order like an unsigned integer. With the row number in the
     upper half of a 64-bit key, NumPy's vectorised integer sort orders all rows at once.
     """
+    row = np.arange(len(lengths), dtype=np.uint64) << np.uint64(32)
+    key = np.repeat(row, lengths)
     # Adding zero turns -0.0, whose bits would sort last, into +0.0.
-    bits = (values.astype(np.float32) + np.float32(0)).view(np.uint32)
-    key = np.sort((row << np.uint64(32)) | bits)
-    return (key & np.uint64(0xFFFFFFFF)).astype(np.uint32).view(np.float32).astype(np.float64)
+    key |= (values.astype(np.float32) + np.float32(0)).view(np.uint32)
+    key.sort()
+    return key
+
+
+def _values(keys: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """The values in the lower halves of sort keys."""
+    return (keys & np.uint64(0xFFFFFFFF)).astype(np.uint32).view(np.float32).astype(np.float64)

@@ -65,7 +65,7 @@ class Ragged:
             If the column is not a list of floating-point numbers.
         """
         if isinstance(column, pa.ChunkedArray):
-            column = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+            column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
         kind = column.type
         if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not (
             pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)
