@@ -118,12 +118,13 @@ def check_records(
 ) -> pa.Table:
     """Check and convert a table as :func:`read_records` does; ``source`` is named in errors."""
     schema = arrow_schema(record)
-    required = [*KEY, *(needs if needs is not None else [f.name for f in schema if not f.nullable])]
-    for name in dict.fromkeys(required):
+    needed = needs if needs is not None else [f.name for f in schema if not f.nullable]
+    required = list(dict.fromkeys((*KEY, *needed)))
+    for name in required:
         if name not in table.column_names:
             raise SentinelError(
                 f"{source}: column `{name}` is missing (found: {', '.join(table.column_names)})",
-                f"rename or add it; a {record.__name__.lower()} needs {', '.join(required)}",
+                f"rename or add it; every {record.__name__.lower()} needs {', '.join(required)}",
             )
     for field in schema:
         if field.name in table.column_names:

@@ -1,0 +1,229 @@
+"""Configuration: every mistake is an error that names the file, the field and the remedy."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tasks.conf import Endpoint, Experiment, Hub, Procedural, load_experiment, load_named
+from tasks.errors import SentinelError
+
+REPOSITORY = Path(__file__).parents[2]
+MODEL = {"name": "m", "engine": "vllm", "model": "org/m"}
+REMOTE = {"name": "m", "engine": "openai", "model": "org/m",
+          "endpoint": {"base_url": "http://127.0.0.1:1/v1"}}  # fmt: skip
+SOURCE = {"generator": "chain_sum", "size": 5}
+EXPERIMENT = {
+    "name": "demo",
+    "models": ["m"],
+    "benchmarks": ["easy", "hard"],
+    "sweep": {"sizes": [1]},
+}
+
+
+class Conf:
+    """A conf folder to write into."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.path = root / "experiments" / "demo.yaml"
+        self.model(MODEL)
+        for name in ("easy", "hard"):
+            self.benchmark({"name": name, "version": 1, "source": SOURCE})
+        self.experiment(EXPERIMENT)
+
+    def write(self, kind: str, name: str, text: str) -> None:
+        path = self.root / kind / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def model(self, document: dict, name: str = "m") -> None:
+        self.write("models", name, yaml.safe_dump(document))
+
+    def benchmark(self, document: dict) -> None:
+        self.write("benchmarks", document["name"], yaml.safe_dump(document))
+
+    def experiment(self, document: dict) -> None:
+        self.write("experiments", "demo", yaml.safe_dump(document))
+
+    def error(self) -> str:
+        with pytest.raises(SentinelError) as caught:
+            load_experiment(self.path)
+        return str(caught.value)
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Conf:
+    return Conf(tmp_path / "conf")
+
+
+def test_names_become_the_members_they_name(conf: Conf) -> None:
+    loaded = load_experiment(conf.path)
+    assert [m.model for m in loaded.models] == ["org/m"]
+    assert [b.source for b in loaded.benchmarks] == [Procedural("chain_sum", 5)] * 2
+    assert loaded.sweep.sizes == (1,)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "conf" / "experiments").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_the_experiments_of_this_repository_are_valid(path: Path) -> None:
+    assert isinstance(load_experiment(path), Experiment)
+
+
+@pytest.mark.parametrize("kind", ["models", "benchmarks"])
+def test_everything_in_this_repositorys_conf_is_valid(kind: str) -> None:
+    from tasks.conf import Benchmark, Model
+
+    folder = REPOSITORY / "conf"
+    for path in (folder / kind).glob("*.yaml"):
+        load_named(folder, kind, path.stem, Model if kind == "models" else Benchmark)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"modles": ["m"]}, ["demo.yaml: modles:", "Unexpected keyword"]),
+        ({"limit": "ten"}, ["demo.yaml: limit:", "valid integer"]),
+        ({"limit": 0}, ["limit:", "greater than or equal to 1"]),
+        ({"store_text": "perhaps"}, ["store_text:", "valid boolean"]),
+        ({"decoding": {"temprature": 1}}, ["decoding.temprature:", "Unexpected keyword"]),
+        ({"decoding": {"temperature": -1}}, ["decoding.temperature:", "greater than or equal"]),
+        ({"decoding": {"top_k": 101}}, ["decoding.top_k:", "less than or equal to 100"]),
+        ({"prompt": "Solve it."}, ["prompt:", "must contain {question}"]),
+        ({"models": []}, ["models:", "at least 1 item"]),
+        ({"models": "m"}, ["`models` is not a list of names"]),
+        ({"models": [{"name": "m"}]}, ["`models` is not a list of names"]),
+        ({"models": ["m", "m"]}, ["model 'm' is listed twice"]),
+        ({"benchmarks": ["easy"]}, ["benchmarks:", "at least 2 items"]),
+        ({"benchmarks": ["easy", "easy"]}, ["benchmark 'easy' is listed twice"]),
+        ({"models": ["n"]}, ["model 'n' is unknown", "models/n.yaml does not exist"]),
+        ({"benchmarks": ["esay", "hard"]}, ["'esay' is unknown", "did you mean easy?"]),
+        ({"sweep": {"sizes": [1, 2]}}, ["k = 2 leaves no unseen benchmark among 2", "at most 1"]),
+        ({"sweep": {"sizes": [0]}}, ["sweep.sizes.0:", "greater than or equal to 1"]),
+        ({"sweep": {"sizes": []}}, ["sweep.sizes:", "at least 1 item"]),
+        ({"sweep": {"sizes": [1], "seed": -1}}, ["sweep.seed:", "greater than or equal to 0"]),
+        ({"sweep": {"estimators": ["atc-maks"]}}, ["'atc-maks'", "did you mean atc-max"]),
+        ({"sweep": {"estimators": ["constant"] * 2}}, ["'constant' is listed twice"]),
+    ],
+    ids=lambda v: "-".join(v) if isinstance(v, dict) else "",
+)
+def test_a_mistake_in_an_experiment_is_named(conf: Conf, change: dict, words: list[str]) -> None:
+    conf.experiment(EXPERIMENT | change)
+    message = conf.error()
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (MODEL | {"engine": "llama.cpp"}, ["engine:", "'vllm' or 'openai'"]),
+        (MODEL | {"model": ""}, ["model:", "at least 1 character"]),
+        (MODEL | {"name": "a/b"}, ["name:", "match pattern"]),
+        (MODEL | {"name": "other"}, ["the name is 'other'", "make it 'm', as the file"]),
+        (MODEL | {"resources": {"gpu": 1}}, ["resources.gpu:", "Unexpected keyword"]),
+        (MODEL | {"resources": {"replicas": 0}}, ["resources.replicas:", "greater than"]),
+        (MODEL | {"endpoint": REMOTE["endpoint"]}, ["engine: vllm takes none"]),
+        (MODEL | {"engine": "openai"}, ["engine: openai needs an `endpoint`"]),
+        (REMOTE | {"endpoint": {"base_url": "ftp://x"}}, ["endpoint.base_url:", "pattern"]),
+        (REMOTE | {"endpoint": {"base_url": "http://x", "concurrency": 0}}, ["concurrency:"]),
+        (REMOTE | {"price": {"input": 1}}, ["price.output:", "Field required"]),
+    ],
+    ids=lambda v: v[0].rstrip(":") if isinstance(v, list) else "",
+)
+def test_a_mistake_in_a_model_is_named(conf: Conf, model: dict, words: list[str]) -> None:
+    conf.model(model)
+    message = conf.error()
+    assert "models/m.yaml" in message
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"version": 0}, ["version:", "greater than or equal to 1"]),
+        ({"source": {"path": "x", "split": "test"}}, ["source."]),
+        ({"tolerance": 1.5}, ["tolerance:", "less than 1"]),
+        ({"answer_type": "number"}, ["answer_type:", "'numeric'"]),
+        ({"prompt": "Answer:"}, ["prompt:", "must contain {question}"]),
+        ({"fields": {"reply": "x"}}, ["fields.reply:", "Unexpected keyword"]),
+    ],
+    ids=lambda v: "-".join(v) if isinstance(v, dict) else "",
+)
+def test_a_mistake_in_a_benchmark_is_named(conf: Conf, change: dict, words: list[str]) -> None:
+    conf.benchmark({"name": "easy", "version": 1, "source": SOURCE} | change)
+    message = conf.error()
+    assert "benchmarks/easy.yaml" in message
+    for word in words:
+        assert word in message
+
+
+def test_a_secret_in_a_url_is_refused_and_not_repeated(conf: Conf) -> None:
+    conf.model(REMOTE | {"endpoint": {"base_url": "https://user:sk-abcdef@host/v1"}})
+    message = conf.error()
+    assert "endpoint.base_url:" in message
+    assert "sk-abcdef" not in message
+
+
+def test_a_key_in_place_of_the_name_of_its_variable_is_refused_and_not_repeated(conf) -> None:
+    endpoint = {"base_url": "https://host/v1", "api_key_env": "sk-abcdef"}
+    conf.model(REMOTE | {"endpoint": endpoint})
+    message = conf.error()
+    assert "endpoint.api_key_env:" in message
+    assert "sk-abcdef" not in message
+
+
+def test_an_endpoint_without_keys_is_written_as_null(conf: Conf) -> None:
+    conf.model(REMOTE | {"endpoint": {"base_url": "http://host/v1", "api_key_env": None}})
+    assert load_experiment(conf.path).models[0].endpoint == Endpoint("http://host/v1", None)
+
+
+def test_variables_are_filled_in_at_any_depth(conf: Conf, monkeypatch) -> None:
+    monkeypatch.setenv("WHERE", "/models")
+    monkeypatch.delenv("PART", raising=False)
+    conf.model(MODEL | {"model": "${WHERE}/${PART:-small}", "options": {"a": ["${WHERE}"]}})
+    model = load_experiment(conf.path).models[0]
+    assert model.model == "/models/small"
+    assert model.options == {"a": ["/models"]}
+
+
+def test_a_missing_variable_is_named_with_its_file(conf: Conf, monkeypatch) -> None:
+    monkeypatch.delenv("NOWHERE", raising=False)
+    conf.model(MODEL | {"model": "${NOWHERE}/x"})
+    message = conf.error()
+    assert "models/m.yaml: the environment variable NOWHERE is not set" in message
+    assert "export NOWHERE=" in message
+
+
+def test_yaml_that_does_not_parse_is_named_with_its_line(conf: Conf) -> None:
+    conf.write("experiments", "demo", "name: demo\nmodels: [m\n")
+    message = conf.error()
+    assert "demo.yaml is not valid YAML" in message
+    assert "line 3" in message
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words\n"])
+def test_a_file_without_fields_is_refused(conf: Conf, text: str) -> None:
+    conf.write("experiments", "demo", text)
+    assert "demo.yaml holds no fields" in conf.error()
+
+
+def test_a_missing_file_and_a_folder_are_refused(conf: Conf) -> None:
+    with pytest.raises(SentinelError, match=r"none\.yaml does not exist"):
+        load_experiment(conf.root / "experiments" / "none.yaml")
+    with pytest.raises(SentinelError, match="experiments cannot be read: Is a directory"):
+        load_experiment(conf.root / "experiments")
+
+
+def test_sections_cannot_be_changed_after_they_were_checked(conf: Conf) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        load_experiment(conf.path).decoding.top_k = 5
+
+
+def test_a_source_is_told_by_its_fields(conf: Conf) -> None:
+    hub = {"dataset": "org/d", "split": "test", "revision": "abc"}
+    conf.benchmark({"name": "easy", "version": 1, "source": hub})
+    assert load_experiment(conf.path).benchmarks[0].source == Hub("org/d", "test", "abc")

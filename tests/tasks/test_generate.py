@@ -1,0 +1,145 @@
+"""Generation: only what is missing, and nothing that was answered is lost."""
+
+import dataclasses
+
+import pytest
+
+from tasks.errors import EndpointError, EngineDied, SentinelError
+from tasks.generate import generate, missing
+from tasks.jobs import items_digest
+from tasks.profile import profile_artefact
+from tasks.verdicts import judge_artefact
+from tests.tasks.doubles import ListedPool, items_of
+
+ITEMS = items_of("alpha", 10)
+IDS = ITEMS["item_id"].to_pylist()
+DOWN = EndpointError("the server is gone", "start it")
+
+
+def test_every_item_is_answered_in_batches(make_job, store) -> None:
+    job, pool = make_job(), ListedPool()
+    did = generate(job, ITEMS, pool, store)
+    assert [len(call) for call in pool.calls] == [3, 3, 3, 1]
+    assert (did.items, did.added) == (10, 10)
+    stored = job.responses(store).read()
+    assert stored["item_id"].to_pylist() == IDS
+    assert did.tokens == sum(stored["n_tokens"].to_pylist()) == sum(n % 4 + 1 for n in range(10))
+    assert len(job.responses(store).parts()) == 4
+
+
+def test_a_second_call_asks_nothing(make_job, store) -> None:
+    generate(make_job(), ITEMS, ListedPool(), store)
+    again = ListedPool()
+    assert generate(make_job(), ITEMS, again, store).added == 0
+    assert again.calls == []
+
+
+def test_a_raised_limit_asks_for_the_added_items_only(make_job, store) -> None:
+    generate(make_job(), ITEMS.slice(0, 4), ListedPool(), store)
+    pool = ListedPool()
+    assert generate(make_job(limit=10), ITEMS, pool, store).added == 6
+    assert pool.asked == IDS[4:]
+
+
+def test_the_prompt_holds_the_question_and_nothing_else_is_filled_in(make_job, store) -> None:
+    job = make_job(prompt="Q: {question} {answer}")
+    (first, *_) = missing(job, ITEMS, store)
+    assert first.text == "Q: What is twice 0? {answer}"
+    assert first.digest == job.request_digest
+
+
+def test_a_batch_with_a_problem_keeps_what_was_answered(make_job, store) -> None:
+    pool = ListedPool({1: (2, DOWN)})
+    with pytest.raises(EndpointError, match="the server is gone"):
+        generate(make_job(), ITEMS, pool, store)
+    # The first batch whole, two of the second; nothing was sent after the problem.
+    assert make_job().responses(store).done() == set(IDS[:5])
+    assert len(pool.calls) == 2
+
+
+def test_a_rerun_after_a_problem_asks_for_the_rest(make_job, store) -> None:
+    with pytest.raises(EndpointError):
+        generate(make_job(), ITEMS, ListedPool({1: (2, DOWN)}), store)
+    pool = ListedPool()
+    generate(make_job(), ITEMS, pool, store)
+    assert pool.asked == IDS[5:]
+    whole = ListedPool()
+    other = dataclasses.replace(make_job(), benchmark=make_job(limit=1).experiment.benchmarks[1])
+    undisturbed = items_of("beta", 10)
+    generate(other, undisturbed, whole, store)
+    columns = ["item_id", "text", "entropy", "n_tokens"]
+    assert make_job().responses(store).read().select(columns) == (
+        other.responses(store).read().select(columns)
+    )
+
+
+def test_an_engine_that_dies_costs_its_batch_and_no_other(make_job, store) -> None:
+    """Two engines: the other's batch is in flight when one dies, and is finished and stored."""
+    pool = ListedPool({0: EngineDied("out of memory", "rerun")}, width=2)
+    with pytest.raises(EngineDied, match="out of memory"):
+        generate(make_job(), ITEMS, pool, store)
+    done = make_job().responses(store).done()
+    assert not done & set(pool.calls[0])
+    assert done == {item for call in pool.calls[1:] for item in call}
+    assert done
+
+
+def test_progress_counts_what_was_there_before(make_job, store) -> None:
+    generate(make_job(), ITEMS.slice(0, 4), ListedPool(), store)
+    seen: list[tuple[int, int]] = []
+    generate(make_job(), ITEMS, ListedPool(), store, lambda *at: seen.append(at))
+    assert seen == [(7, 10), (10, 10)]
+
+
+# Text that is not kept
+
+
+def test_without_text_the_verdicts_are_there_and_the_texts_are_not(make_job, store) -> None:
+    job = make_job(store_text=False)
+    generate(job, ITEMS.slice(0, 4), ListedPool(), store)
+    assert job.responses(store).read(["text"])["text"].null_count == 4
+    verdicts = job.verdicts(store).read()
+    assert verdicts["status"].to_pylist() == ["correct"] * 4
+    assert judge_artefact(job, ITEMS, store) == 0
+
+
+def test_without_text_another_judge_is_refused_rather_than_all_unscorable(make_job, store) -> None:
+    job = make_job(store_text=False)
+    generate(job, ITEMS.slice(0, 1), ListedPool(), store)
+    benchmark = dataclasses.replace(job.benchmark, tolerance=0.1)
+    with pytest.raises(SentinelError, match=r"(?s)texts of .* were not kept.*put back"):
+        judge_artefact(dataclasses.replace(job, benchmark=benchmark), ITEMS, store)
+
+
+# What follows
+
+
+def test_judging_is_by_part_and_only_of_new_parts(make_job, store) -> None:
+    job = make_job()
+    generate(job, ITEMS.slice(0, 3), ListedPool(), store)
+    assert judge_artefact(job, ITEMS, store) == 3
+    generate(job, ITEMS.slice(0, 5), ListedPool(), store)
+    assert judge_artefact(job, ITEMS, store) == 2
+    assert judge_artefact(job, ITEMS, store) == 0
+    assert job.verdicts(store).digest() == job.responses(store).digest()
+    assert job.verdicts(store).read()["status"].to_pylist() == ["correct"] * 5
+
+
+def test_profiling_is_by_part_and_only_of_new_parts(make_job, store) -> None:
+    job = make_job()
+    responses, profiles = job.responses(store), job.profiles(store)
+    generate(job, ITEMS.slice(0, 3), ListedPool(), store)
+    assert profile_artefact(responses, profiles) == 3
+    generate(job, ITEMS.slice(0, 5), ListedPool(), store)
+    assert profile_artefact(responses, profiles) == 2
+    assert profile_artefact(responses, profiles) == 0
+    assert profiles.digest() == responses.digest()
+    table = profiles.read()
+    assert table["n_tokens"].to_pylist() == [1, 2, 3, 4, 1]
+    # p = 1/2, 1/4 at every token: 0.5 ln 2 + 0.25 ln 4 = ln 2.
+    assert table["mean"].to_pylist() == pytest.approx([0.6931472] * 5)
+
+
+def test_the_digest_of_items_does_not_see_their_order() -> None:
+    assert items_digest(ITEMS) == items_digest(ITEMS.take(list(range(9, -1, -1))))
+    assert items_digest(ITEMS) != items_digest(ITEMS.slice(1))

@@ -1,0 +1,352 @@
+"""The endpoint engine against a real local server that misbehaves in every known way."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from tasks.conf import Decoding, Endpoint, Model, Price
+from tasks.engines.contract import Batch, Prompt
+from tasks.engines.openai import OpenAIEngine
+from tasks.engines.pool import EnginePool
+from tasks.errors import EndpointError
+
+KEY = "sk-very-secret-0123456789"
+HALF, QUARTER = -0.6931472, -1.3862944
+
+
+def answer(text: str = "4", finish: str = "stop", content: list | None = None, **more) -> dict:
+    """A chat completion of two tokens with probabilities 1/2, 1/4 each."""
+    if content is None:
+        pair = [{"token": t, "logprob": v} for t, v in (("a", HALF), ("b", QUARTER))]
+        content = [{"token": "a", "logprob": HALF, "top_logprobs": pair}] * 2
+    choice = {
+        "index": 0, "finish_reason": finish, "logprobs": {"content": content},
+        "message": {"role": "assistant", "content": text},
+    }  # fmt: skip
+    usage = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}
+    head = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "usage": usage}
+    return head | {"choices": [choice]} | more
+
+
+class Server:
+    """Answers by ``rule``: (number of the request, its body) to (status, headers, body)."""
+
+    def __init__(self) -> None:
+        self.rule: Callable = lambda number, body: (200, {}, answer())
+        self.bodies: list[dict] = []
+        self.times: list[float] = []
+        self.at_once = self.most_at_once = 0
+        lock, server = threading.Lock(), self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with lock:
+                    number = len(server.bodies)
+                    server.bodies.append(body)
+                    server.times.append(time.monotonic())
+                    server.at_once += 1
+                    server.most_at_once = max(server.most_at_once, server.at_once)
+                status, headers, document = server.rule(number, body)
+                with lock:
+                    server.at_once -= 1
+                raw = document if isinstance(document, bytes) else json.dumps(document).encode()
+                self.send_response(status)
+                for name, value in {"Content-Type": "application/json", **headers}.items():
+                    self.send_header(name, value)
+                if "Content-Length" not in headers:
+                    self.send_header("Content-Length", str(len(raw)))
+                self.end_headers()
+                self.wfile.write(raw)
+                self.close_connection = "Content-Length" in headers
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
+        threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    started = Server()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def engine(server: Server, monkeypatch) -> Iterator[Callable[..., OpenAIEngine]]:
+    """An engine for the server; fields of the endpoint as keywords."""
+    monkeypatch.setenv("TEST_KEY", KEY)
+    made = []
+
+    def make(price: Price | None = None, decoding: Decoding | None = None, **fields):
+        fields = {"api_key_env": "TEST_KEY", "max_retries": 0, "timeout_s": 5} | fields
+        model = Model(
+            "m", "openai", "org/m", endpoint=Endpoint(**{"base_url": server.url} | fields),
+            price=price,
+        )  # fmt: skip
+        made.append(OpenAIEngine(model, decoding or Decoding(top_k=2), keep_top=True))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def prompts(count: int) -> list[Prompt]:
+    return [Prompt("b", f"i{n}", f"question {n}", "digest") for n in range(count)]
+
+
+def problem(batch: Batch) -> str:
+    assert isinstance(batch.problem, EndpointError)
+    assert KEY not in str(batch.problem)
+    return str(batch.problem)
+
+
+def only(item: str, rule: Callable) -> Callable:
+    """The rule for one item's requests; the others are answered."""
+
+    def choose(number: int, body: dict) -> tuple:
+        asked = body["messages"][0]["content"] == f"question {item}"
+        return rule(number, body) if asked else (200, {}, answer())
+
+    return choose
+
+
+# Answers
+
+
+def test_an_answer_becomes_a_response_and_its_trace(engine, server: Server) -> None:
+    batch = engine(price=Price(input=2, output=10)).generate(prompts(1))
+    (row,) = batch.table.to_pylist()
+    assert batch.problem is None
+    assert (row["benchmark"], row["item_id"], row["request_digest"]) == ("b", "i0", "digest")
+    assert (row["text"], row["finish"], row["n_tokens"]) == ("4", "stop", 2)
+    assert (row["tokens_in"], row["tokens_out"], row["top_k"]) == (10, 2, 2)
+    assert row["cost"] == pytest.approx((2 * 10 + 10 * 2) / 1e6)
+    np.testing.assert_allclose(row["entropy"], [np.log(2)] * 2, rtol=1e-6)
+    np.testing.assert_allclose(row["chosen_logprob"], [HALF] * 2, rtol=1e-6)
+    np.testing.assert_allclose(row["tail_mass"], [0.25] * 2, rtol=1e-5)
+    np.testing.assert_allclose(row["top_logprobs"], [HALF, QUARTER] * 2, rtol=1e-6)
+
+
+def test_the_conf_is_what_is_asked_for(engine, server: Server) -> None:
+    decoding = Decoding(temperature=0.25, top_p=0.5, max_tokens=7, seed=3, top_k=2, stop=("END",))
+    engine(decoding=decoding, extra_body={"return_tokens_as_token_ids": True}).generate(prompts(1))
+    assert server.bodies[0] == {
+        "model": "org/m", "messages": [{"role": "user", "content": "question 0"}],
+        "temperature": 0.25, "top_p": 0.5, "max_tokens": 7, "seed": 3, "stop": ["END"],
+        "logprobs": True, "top_logprobs": 2, "return_tokens_as_token_ids": True,
+    }  # fmt: skip
+
+
+def test_a_truncated_answer_says_so(engine, server: Server) -> None:
+    server.rule = lambda *_: (200, {}, answer(finish="length"))
+    assert engine().generate(prompts(1)).table["finish"].to_pylist() == ["length"]
+
+
+def test_without_a_price_there_is_no_cost(engine) -> None:
+    assert engine().generate(prompts(1)).table["cost"].to_pylist() == [None]
+
+
+def test_an_answer_without_tokens_is_an_answer(engine, server: Server) -> None:
+    server.rule = lambda *_: (200, {}, answer(text="", content=[]))
+    (row,) = engine().generate(prompts(1)).table.to_pylist()
+    assert (row["n_tokens"], row["entropy"], row["text"]) == (0, [], "")
+
+
+# Refusals
+
+
+def test_a_wrong_key_is_told_by_the_name_of_its_variable(engine, server: Server) -> None:
+    server.rule = lambda *_: (401, {}, {"error": {"message": f"Incorrect API key {KEY}"}})
+    message = problem(engine().generate(prompts(1)))
+    assert f"{server.url} refused the key (HTTP 401)" in message
+    assert "TEST_KEY" in message
+
+
+def test_a_key_that_is_not_set_is_told_before_anything_is_sent(engine, server, monkeypatch) -> None:
+    monkeypatch.delenv("TEST_KEY")
+    with pytest.raises(EndpointError, match=r"TEST_KEY is not set(?s:.*)api_key_env: null"):
+        engine()
+    assert server.bodies == []
+
+
+def test_a_model_that_is_not_served_is_named(engine, server: Server) -> None:
+    server.rule = lambda *_: (404, {}, {"error": {"message": "no such model"}})
+    assert f"{server.url} does not serve 'org/m'" in problem(engine().generate(prompts(1)))
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_request_the_server_calls_bad_is_an_answer_of_its_own(engine, server, status) -> None:
+    server.rule = only("1", lambda *_: (status, {}, {"error": {"message": f"too long {KEY}"}}))
+    batch = engine().generate(prompts(3))
+    assert batch.problem is None
+    rows = {r["item_id"]: r for r in batch.table.to_pylist()}
+    assert [rows[f"i{n}"]["finish"] for n in range(3)] == ["stop", "error", "stop"]
+    assert "too long" in rows["i1"]["error"]
+    assert KEY not in rows["i1"]["error"]
+    assert (rows["i1"]["text"], rows["i1"]["n_tokens"], rows["i1"]["entropy"]) == (None, 0, [])
+
+
+def test_a_busy_server_is_asked_again_after_the_time_it_names(engine, server: Server) -> None:
+    server.rule = lambda number, _: (
+        (429, {"Retry-After": "0.7"}, {"error": {"message": "slow down"}})
+        if number == 0
+        else (200, {}, answer())
+    )
+    batch = engine(max_retries=2).generate(prompts(1))
+    assert batch.problem is None
+    assert server.times[1] - server.times[0] >= 0.65
+
+
+def test_a_server_that_keeps_failing_costs_its_items_and_no_others(engine, server: Server) -> None:
+    broken = (500, {"Retry-After": "0.01"}, {"error": {"message": f"oops {KEY}"}})
+    server.rule = only("1", lambda *_: broken)
+    batch = engine(max_retries=2).generate(prompts(3))
+    assert sorted(batch.table["item_id"].to_pylist()) == ["i0", "i2"]
+    message = problem(batch)
+    assert "1 of 3 prompts got no answer" in message
+    assert "oops ***" in message
+    assert len(server.bodies) == 2 + 3
+
+
+def no_logprobs(*_) -> tuple:
+    document = answer()
+    document["choices"][0]["logprobs"] = None
+    return 200, {}, document
+
+
+def one_token(**changes) -> list[dict]:
+    pair = [{"token": "a", "logprob": HALF}, {"token": "b", "logprob": QUARTER}]
+    return [{"token": "a", "logprob": HALF, "top_logprobs": pair} | changes]
+
+
+USELESS = {
+    "no logprobs": (no_logprobs, "returns no logprobs"),
+    "no candidates": (
+        lambda *_: (200, {}, answer(content=one_token(top_logprobs=[]))), "no top_logprobs"),
+    "fewer candidates": (
+        lambda *_: (200, {}, answer(content=one_token(top_logprobs=[{"token": "a",
+                                                                     "logprob": HALF}]))),
+        "item b/i1, token 0: at most 1 log-probabilities a token, 2 were asked for"),
+    "positive logprob": (
+        lambda *_: (200, {}, answer(content=one_token(logprob=0.5))),
+        "item b/i1, token 0: log-probability 0.5 is positive"),
+    "NaN logprob": (
+        lambda *_: (200, {}, answer(content=one_token(logprob=float("nan")))),
+        "item b/i1, token 0: log-probability is NaN"),
+    "more than certain": (
+        lambda *_: (200, {}, answer(content=one_token(
+            top_logprobs=[{"token": t, "logprob": -0.1} for t in "ab"]))),
+        "item b/i1: token 0: the probabilities add up to"),
+    "no choices": (lambda *_: (200, {}, answer(choices=[])), "no chat completion: no choices"),
+    "malformed JSON": (lambda *_: (200, {}, b'{"choices": [{"mess'), "no chat completion"),
+    "a web page": (
+        lambda *_: (200, {"Content-Type": "text/html"}, b"<html>log in</html>"),
+        "no chat completion"),
+    "cut short": (
+        lambda *_: (200, {"Content-Length": "100000"}, answer()), "http://127.0.0.1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", USELESS)
+def test_a_useless_answer_costs_its_item_and_no_others(engine, server: Server, kind: str) -> None:
+    rule, words = USELESS[kind]
+    server.rule = only("1", rule)
+    batch = engine().generate(prompts(3))
+    assert sorted(batch.table["item_id"].to_pylist()) == ["i0", "i2"]
+    assert words in problem(batch)
+
+
+def test_a_server_that_is_not_there_is_named_with_a_remedy(engine) -> None:
+    message = problem(engine(base_url="http://127.0.0.1:9/v1").generate(prompts(1)))
+    assert "http://127.0.0.1:9/v1 cannot be reached" in message
+    assert "start the server or check base_url" in message
+
+
+def test_a_server_that_does_not_answer_in_time_is_named_with_the_time(engine, server) -> None:
+    def late(*_) -> tuple:
+        time.sleep(1.0)
+        return 200, {}, answer()
+
+    server.rule = only("1", late)
+    batch = engine(timeout_s=0.3).generate(prompts(2))
+    assert batch.table["item_id"].to_pylist() == ["i0"]
+    assert "did not answer within 0.3 s" in problem(batch)
+
+
+# Pace
+
+
+def slowly(*_) -> tuple:
+    time.sleep(0.05)
+    return 200, {}, answer()
+
+
+@pytest.mark.parametrize("calls", [1, 3])
+def test_concurrency_bounds_the_model_however_many_calls_there_are(engine, server, calls) -> None:
+    server.rule = slowly
+    one = engine(concurrency=2)
+    threads = [threading.Thread(target=one.generate, args=(prompts(6),)) for _ in range(calls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(server.bodies) == 6 * calls
+    assert server.most_at_once == 2
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_requests_a_minute_pace_the_model_however_many_calls_there_are(engine, server, calls):
+    one = engine(requests_per_minute=600)  # one each 0.1 s
+    threads = [threading.Thread(target=one.generate, args=(prompts(4),)) for _ in range(calls)]
+    start = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(server.times) == 4 * calls
+    assert max(server.times) - start >= 0.1 * (4 * calls - 1)
+
+
+def test_calls_side_by_side_get_their_own_answers(engine, server: Server) -> None:
+    server.rule = lambda _, body: (200, {}, answer(text=body["messages"][0]["content"]))
+    one, found = engine(), {}
+
+    def ask(n: int) -> None:
+        found[n] = one.generate([Prompt("b", f"{n}", f"question {n}")]).table["text"].to_pylist()
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {n: [f"question {n}"] for n in range(8)}
+
+
+def test_a_pool_makes_its_engine_at_the_first_prompt_and_ends_its_thread(
+    server: Server, make_experiment
+) -> None:
+    model = Model("m", "openai", "org/m", endpoint=Endpoint(server.url, None))
+    with EnginePool(model, make_experiment(models=(model,))) as pool:
+        assert not pool.started
+        assert len(pool.generate(prompts(3)).table) == 3
+        assert pool.started
+        (thread,) = (t for t in threading.enumerate() if t.name == "openai")
+    thread.join(timeout=5)
+    assert not thread.is_alive()
