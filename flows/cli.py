@@ -117,7 +117,7 @@ def sweep(
     ] = "*",
     exclude: Annotated[str, typer.Option(help="None of these benchmarks; patterns work.")] = "",
     model: Annotated[str, typer.Option(help="Name of the model in the rows.")] = "model",
-    path: Annotated[str, typer.Option(help="fast, or reference (scikit-learn).")] = "fast",
+    path: Annotated[str, typer.Option(help="fast, exact, or reference (scikit-learn).")] = "fast",
     seed: Annotated[int, typer.Option(help="Of the training shares, folds and fits.")] = 42,
 ) -> None:
     """Train estimators on every composition of the benchmarks and score the unseen ones."""

@@ -196,7 +196,7 @@ class Sweep:
         "atc-max",
         "constant",
     )
-    path: Literal["fast", "reference"] = "fast"
+    path: Literal["fast", "exact", "reference"] = "fast"
     seed: Annotated[int, Field(ge=0)] = 42
 
     @pydantic.field_validator("estimators")
