@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from tasks.engines.contract import Batch, Prompt, to_generation_table
 from tasks.engines.pool import EnginePool
-from tasks.errors import SentinelError
 from tasks.jobs import Job
 from tasks.store import Store
 from tasks.verdicts import judge_batch
@@ -54,15 +53,15 @@ def generate(
 
     Raises
     ------
-    SentinelError
-        If a batch came back incomplete. All that was answered is stored first, and the other
-        batches in flight are finished and stored as well.
+    Exception
+        The first problem of a batch, usually a :class:`tasks.errors.SentinelError`. What was
+        answered is stored first, and the other batches in flight are finished and stored as well.
     """
     start = time.monotonic()
     prompts = missing(job, items, store)
     done = len(items) - len(prompts)
     tokens = 0
-    problem: SentinelError | None = None
+    problem: Exception | None = None
     for batch in _in_flight(prompts, job.experiment.batch_items, pool):
         if len(batch.table):
             _keep(job, items, batch.table, store)
@@ -109,8 +108,11 @@ def _in_flight(prompts: list[Prompt], size: int, pool: EnginePool) -> Iterator[B
 
 
 def _attempt(pool: EnginePool, prompts: list[Prompt]) -> Batch:
-    """A batch's answers; an engine's failure becomes the batch's problem, so others are kept."""
+    """A batch's answers; a failure becomes the batch's problem.
+
+    Whatever it is, it is raised only after the other batches in flight have been stored.
+    """
     try:
         return pool.generate(prompts)
-    except SentinelError as problem:
+    except Exception as problem:
         return Batch(to_generation_table([], []), problem)

@@ -110,8 +110,8 @@ def profiles_key(responses: str) -> str:
 def sweep_key(table: str, path: str, seed: int) -> str:
     """Key of the splits of the feature table with digest ``table``.
 
-    Estimators and compositions are not part of it: they are keyed chunk by chunk, so adding an
-    estimator or a size computes the added ones alone.
+    Estimators and compositions are not part of it: pieces of the sweep are named by theirs, so
+    adding a family or a size computes the added pieces alone.
     """
     return digest(
         {

@@ -1,14 +1,15 @@
 """The sweep of one model over Ray: chunks of compositions over a feature table shared by all.
 
-Runs on workers, so nothing here imports Prefect or MLflow. Chunks are cut by the compositions
-alone, never by the number of workers, and each is stored when it is done: a rerun computes the
-missing chunks, and any number of workers gives the same rows.
+Runs on workers, so nothing here imports Prefect or MLflow. Pieces are cut by families and
+compositions, never by the number of workers, and each is stored when it is done: a rerun computes
+the missing pieces, and any number of workers gives the same rows.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -51,39 +52,65 @@ def sweep_compositions(benchmarks: Sequence[str], sizes: Sequence[int]) -> list[
 def sweep(
     joined: Joined, settings: Sweep, store: Store, progress: Progress | None = None
 ) -> pa.Table:
-    """Splits of one model: every composition x estimator, in the order of the settings.
+    """Splits of one model: every composition x estimator.
 
-    Needs a joined Ray cluster (:func:`tasks.cluster.ray_cluster`).
+    Needs a joined Ray cluster (:func:`tasks.cluster.ray_cluster`) if any piece is missing.
 
     Parameters
     ----------
     progress : callable, optional
-        Called with (compositions done, in all) as chunks complete.
+        Called with (pieces done, in all); a piece is one family's estimators on a few compositions.
     """
-    configs = estimator_configs(settings.estimators)
-    combos = sweep_compositions(joined.table.benchmarks, settings.sizes)
-    key = sweep_key(joined.digest, settings.path, settings.seed)
-    folder = f"sweeps/{joined.table.model}/{key}"
-    chunks = [combos[i : i + _CHUNK] for i in range(0, len(combos), _CHUNK)]
-    files = [f"{folder}/chunk-{digest([settings.estimators, chunk])}.parquet" for chunk in chunks]
+    folder = f"sweeps/{joined.table.model}/{sweep_key(joined.digest, settings.path, settings.seed)}"
+    files = {f"{folder}/{piece.name}": piece for piece in _pieces(joined, settings)}
     stored = set(store.list(folder))
-    todo = [i for i, name in enumerate(files) if name not in stored]
-    done = len(combos) - sum(len(chunks[i]) for i in todo)
+    todo = {file: piece for file, piece in files.items() if file not in stored}
     if todo:
         shared = ray.put(_prepare(joined.table, settings.seed))
-        tasks = {_evaluate.remote(shared, configs, chunks[i], settings.path): i for i in todo}
+        tasks = {
+            _evaluate.remote(shared, piece.configs, piece.compositions, settings.path): file
+            for file, piece in todo.items()
+        }
+        done = len(files) - len(todo)
         try:
-            for index, rows in _completed(tasks):
-                store.write_bytes(files[index], rows)
-                done += len(chunks[index])
+            for file, rows in _completed(tasks):
+                store.write_bytes(file, rows)
+                done += 1
                 if progress:
-                    progress(done, len(combos))
+                    progress(done, len(files))
         except BaseException:
             # Prefect cancels the flow, not what it submitted; without this Ray would finish it all.
             for task in tasks:
                 ray.cancel(task, force=False)
             raise
-    return pa.concat_tables(store.read_parquet(name) for name in files)
+    return pa.concat_tables(store.read_parquet(file) for file in files)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What one Ray task evaluates.
+
+    Estimators of a family share what they fit, so they go together; another family, composition or
+    model adds pieces and leaves these as they are.
+    """
+
+    configs: tuple[EstimatorConfig, ...]
+    compositions: tuple[tuple[str, ...], ...]
+
+    @property
+    def name(self) -> str:
+        return f"piece-{digest([[c.name for c in self.configs], self.compositions])}.parquet"
+
+
+def _pieces(joined: Joined, settings: Sweep) -> list[_Piece]:
+    configs = estimator_configs(settings.estimators)
+    combos = sweep_compositions(joined.table.benchmarks, settings.sizes)
+    families = dict.fromkeys(c.family for c in configs)
+    return [
+        _Piece(tuple(c for c in configs if c.family == family), tuple(combos[i : i + _CHUNK]))
+        for i in range(0, len(combos), _CHUNK)
+        for family in families
+    ]
 
 
 def _prepare(table: FeatureTable, seed: int) -> Prepared:
@@ -96,19 +123,19 @@ def _prepare(table: FeatureTable, seed: int) -> Prepared:
 @ray.remote(num_cpus=1, max_retries=3)
 def _evaluate(
     prepared: Prepared,
-    configs: list[EstimatorConfig],
-    chunk: list[tuple[str, ...]],
+    configs: Sequence[EstimatorConfig],
+    combos: Sequence[tuple[str, ...]],
     path: Path,
 ) -> bytes:
-    """Rows of one chunk as Parquet bytes, which travel and are stored as they are."""
-    table = to_table(evaluate(prepared, configs, chunk, path), SplitResult)
+    """Rows of one piece as Parquet bytes, which travel and are stored as they are."""
+    table = to_table(evaluate(prepared, configs, combos, path), SplitResult)
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
 
 
-def _completed(tasks: dict[ray.ObjectRef, int]) -> Iterator[tuple[int, bytes]]:
-    """(index, result) of tasks as they finish."""
+def _completed(tasks: dict[ray.ObjectRef, str]) -> Iterator[tuple[str, bytes]]:
+    """(file, content) of tasks as they finish."""
     waiting = list(tasks)
     while waiting:
         ready, waiting = ray.wait(waiting, num_returns=1)

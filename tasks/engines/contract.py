@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from entropy.trace import reduce_topk
 from tasks.conf import Decoding, Price
-from tasks.errors import SentinelError
 from tasks.records import KEY, Finish, Response, Trace, arrow_schema
 
 
@@ -67,7 +66,7 @@ class Batch:
     """
 
     table: pa.Table
-    problem: SentinelError | None = None
+    problem: Exception | None = None
 
 
 class Engine(Protocol):

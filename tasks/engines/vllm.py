@@ -56,6 +56,7 @@ class VllmEngine:
         self._keep_top = keep_top
         self._ids = itertools.count()
         self._capture: Collector | None = None
+        self._notice: str | None = None
 
     async def load(self) -> list[int]:
         """Load the weights; returns the ids of the engine's processes, this one first.
@@ -66,6 +67,9 @@ class VllmEngine:
             If the model cannot be loaded: not found, too large, or an option vLLM does not know; or
             if the conf insists on device capture and it cannot be used.
         """
+        obstacle = _obstacle_to_capture(self._model, self._keep_top)
+        if obstacle and self._model.capture == "device":
+            raise self._cannot_capture(obstacle)
         on_cpu = self._model.resources.gpus == 0
         if on_cpu:
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", _CPU_CACHE_GB)
@@ -74,7 +78,6 @@ class VllmEngine:
         import vllm
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        obstacle = _obstacle_to_capture(self._model, self._keep_top)
         try:
             self._engine = AsyncLLM.from_engine_args(
                 _engine_args(self._model, self._decoding, capture=obstacle is None)
@@ -109,18 +112,23 @@ class VllmEngine:
                 obstacle = str(refused)
         if self._model.capture == "device":
             self._engine.shutdown()
-            raise SentinelError(
-                f"model {self._model.name!r}: entropies cannot be captured on the device: "
-                f"{obstacle}",
-                "set `capture: auto` in its YAML to fall back to log-probabilities",
-            )
+            raise self._cannot_capture(obstacle)
         if self._model.capture == "auto":
-            _log.warning(
-                "model %r: entropies come from flat log-probabilities, which is slower, not from "
-                "the device: %s",
-                self._model.name,
-                obstacle,
+            self._notice = (
+                f"model {self._model.name!r}: entropies come from flat log-probabilities, which "
+                f"is slower, not from the device: {obstacle}"
             )
+            _log.warning(self._notice)
+
+    async def notice(self) -> str | None:
+        """What the user should know about the loaded engine, which may live in another process."""
+        return self._notice
+
+    def _cannot_capture(self, obstacle: str) -> SentinelError:
+        return SentinelError(
+            f"model {self._model.name!r}: entropies cannot be captured on the device: {obstacle}",
+            "set `capture: auto` in its YAML to fall back to log-probabilities",
+        )
 
     async def close(self) -> None:
         """Stop the engine's processes and free its memory."""

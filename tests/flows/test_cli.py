@@ -368,7 +368,7 @@ SWEEPS = {
         (PROFILES, LABELS, "--estimators", "constant,constant"), "'constant' is listed twice"),
     "k too large": ((PROFILES, LABELS, "--sizes", "1,3"), "k = 3 with 3 benchmarks"),
     "k of nothing": ((PROFILES, LABELS, "--sizes", "one"), "--sizes 'one' are not numbers"),
-    "unknown path": ((PROFILES, LABELS, "--path", "slow"), "'fast' or 'reference'"),
+    "unknown path": ((PROFILES, LABELS, "--path", "slow"), "'fast', 'exact' or 'reference'"),
     "unknown benchmark": ((PROFILES, LABELS, "--benchmarks", "x,v*"), "no benchmark matches 'v*'"),
     "negative seed": ((PROFILES, LABELS, "--seed", "-1"), "seed: Input should be greater than"),
 }  # fmt: skip

@@ -12,7 +12,7 @@ BATCH = 8
 
 
 def engines_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """vLLM's processes below a running command; taken before a kill, which cuts the tree."""
+    """VLLM's processes below a running command; taken before a kill, which cuts the tree."""
     below = psutil.Process(process.pid).children(recursive=True)
     return [p for p in below if p.name().startswith("VLLM")]
 
