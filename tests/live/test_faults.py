@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 
 import psutil
 import pyarrow.parquet as pq
@@ -15,6 +14,16 @@ def engines_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """VLLM's processes below a running command; taken before a kill, which cuts the tree."""
     below = psutil.Process(process.pid).children(recursive=True)
     return [p for p in below if p.name().startswith("VLLM")]
+
+
+def kill_9(process: subprocess.Popen[str]) -> None:
+    """Kill a command outright, and with it the temporary Prefect server it can no longer stop."""
+    below = psutil.Process(process.pid).children(recursive=True)
+    servers = [p for p in below if "uvicorn" in p.cmdline()]
+    process.kill()
+    process.wait()
+    for server in servers:
+        server.kill()
 
 
 def answers(lab) -> dict[tuple[str, str], int]:
@@ -33,8 +42,7 @@ def test_kill_9_on_the_flow_repeats_at_most_one_batch(lab, wait_until):
     wait_until(lambda: len(lab.parts()) >= 2, 300)
     engines = engines_of(process)
     assert engines
-    process.kill()
-    process.wait()
+    kill_9(process)
     kept = lab.parts()
     wait_until(lambda: not any(p.is_running() for p in engines), 60)  # None outlives its flow.
     lab.run("run", path)
@@ -60,9 +68,7 @@ def test_an_interrupted_run_gives_the_result_of_an_undisturbed_one(lab, wait_unt
     path = str(lab.write(batch_items=BATCH))
     process = lab.start("run", path)
     wait_until(lambda: len(lab.parts()) >= 1, 300)
-    process.kill()
-    process.wait()
-    time.sleep(2)
+    kill_9(process)
     lab.run("run", path)
     broken = (lab.folder / "data" / "results" / "lab" / "estimates.csv").read_text()
     interrupted = answers(lab)
