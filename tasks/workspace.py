@@ -91,6 +91,8 @@ class Workspace:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             # The temporary server of a run starts on a machine that is busy loading models.
             "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+            # Lines that tasks/ logs through the standard library are shown with the run.
+            "PREFECT_LOGGING_EXTRA_LOGGERS": "tasks",
             "DO_NOT_TRACK": "1",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "RAY_USAGE_STATS_ENABLED": "0",

@@ -8,6 +8,7 @@ its key stays.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -22,6 +23,8 @@ from tasks.engines.contract import Batch, Prompt
 from tasks.engines.openai import OpenAIEngine
 from tasks.engines.vllm import VllmEngine
 from tasks.errors import EngineDied, SentinelError
+
+_log = logging.getLogger(__name__)
 
 # A batch whose engine dies is tried on a fresh engine; one that kills two engines is at fault.
 _MAX_DEATHS = 2
@@ -156,7 +159,7 @@ class _RayEngine:
     def generate(self, prompts: Sequence[Prompt]) -> Batch:
         """Answer a batch; :class:`EngineDied` if the actor or vLLM's process goes away."""
         try:
-            self._pids = ray.get(self._loaded)
+            self._await_loaded()
             batch: Batch = ray.get(self._actor.generate.remote(list(prompts)))
             return batch
         except ray.exceptions.RayTaskError as error:
@@ -166,6 +169,14 @@ class _RayEngine:
                 f"model {self._name!r}: the engine's worker ended: {_reason(error)}",
                 "rerun; if it recurs, the machine may be out of memory",
             ) from None
+
+    def _await_loaded(self) -> None:
+        pids = ray.get(self._loaded)
+        if not self._pids:
+            self._pids = pids
+            # What an actor logs stays on its node; what the user should know is told here.
+            if notice := ray.get(self._actor.notice.remote()):
+                _log.warning(notice)
 
     def close(self) -> None:
         """End the engine with all its processes and wait until they are gone."""

@@ -17,6 +17,7 @@ class FakeEngine:
         self.steps: list = []
         self.calls: list[str] = []
         self.answer: dict[str, str] = {"runner": "V2"}
+        self.delay = 0.0
 
     def sample(self, name: str, index: int, token: int) -> None:
         words = words_of(np.full((1, len(FIELDS)), index, np.float32), [token])
@@ -27,6 +28,7 @@ class FakeEngine:
         await asyncio.sleep(0)
         if method == "sentinel_capture_drain":
             steps, self.steps = self.steps, []
+            await asyncio.sleep(self.delay)
             return [pack(steps), None]
         return [self.answer, {"role": "silent"}] if method.endswith("start") else [None, None]
 
@@ -88,6 +90,7 @@ def test_who_asks_during_a_fetch_takes_what_it_brings():
 def test_who_asks_too_late_for_a_fetch_waits_for_the_next():
     async def go():
         engine = FakeEngine()
+        engine.delay = 0.02
         collector = Collector(engine, pause=0)
         collector.expect("a")
         collector.expect("b")
@@ -102,6 +105,26 @@ def test_who_asks_too_late_for_a_fetch_waits_for_the_next():
         return engine.fetches
 
     assert asyncio.run(go()) == 2
+
+
+def test_a_request_that_is_cancelled_does_not_take_the_fetch_along():
+    async def go():
+        engine = FakeEngine()
+        collector = Collector(engine, pause=0)
+        takes = []
+        for name in ("a", "b"):
+            collector.expect(name)
+            engine.sample(name, 0, 7)
+            takes.append(asyncio.create_task(collector.take(name, [7])))
+        await asyncio.sleep(0)
+        takes[0].cancel()
+        values = await takes[1]
+        assert takes[0].cancelled()
+        return values, collector._expected
+
+    values, expected = asyncio.run(go())
+    assert values.entropy.tolist() == [0]
+    assert expected == {}
 
 
 def test_a_missing_row_is_an_error_that_says_which():

@@ -21,7 +21,7 @@ EXTENSION = "tasks.engines.capture.worker.CaptureExtension"
 # finish before it answers, a few milliseconds each time.
 _PAUSE = 0.25
 
-# Seconds to wait for the others of a step before a fetch: requests that end together wake one by one.
+# Seconds to wait before a fetch: requests that end in the same step wake one by one.
 _GRACE = 0.005
 
 # Seconds after which rows are fetched although nothing has finished, to keep vLLM's memory small.
