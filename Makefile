@@ -18,19 +18,24 @@ ui: $(VENV)/.complete ## The Prefect and MLflow pages on loopback
 	$(BIN)/sentinel ui
 
 test: $(VENV)/.complete $(MODEL)/config.json ## All tests, the fast ones first
-	$(BIN)/python -m pytest -m "not slow and not perf"
+	$(BIN)/python -m pytest -m "not slow"
 	$(BIN)/python -m pytest -m slow
 
 test-fast: $(VENV)/.complete ## The tests that need no server and no model
-	$(BIN)/python -m pytest -m "not slow and not perf"
+	$(BIN)/python -m pytest -m "not slow"
 
 lint: $(VENV)/.complete ## Style, types and layer rules
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.complete ## Ratios measured side by side; see tests/perf
-	$(BIN)/python -m pytest -m perf -s tests/perf
+bench: $(VENV)/.complete $(MODEL)/config.json ## Speed as ratios measured side by side, in 20 minutes; JSON in data/bench
+	mkdir -p data/bench
+	$(BIN)/python -m tests.perf.bench_profile --out data/bench/profile.json
+	$(BIN)/python -m tests.perf.bench_sweep --compositions 4 --out data/bench/sweep.json
+	$(BIN)/python -m tests.perf.bench_scale --out data/bench/scale.json --figure data/bench/scale.png
+	PYTHONPATH=. $(BIN)/python tests/perf/bench_capture.py --model $(MODEL) --concurrency 16 \
+	  --max-tokens 64 --out data/bench/capture.json
 
 setup: $(VENV)/.complete $(MODEL)/config.json ## Only the set-up
 

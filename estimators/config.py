@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from entropy.profile import FEATURES
 
-Family = Literal["forest", "logistic", "mlp", "atc", "constant"]
+Family = Literal["forest", "logistic", "mlp", "atc", "constant", "ensemble"]
 Calibration = Literal["isotonic", "sigmoid", "none"]
 
 CLASSIFIERS: tuple[Family, ...] = ("forest", "logistic", "mlp")
@@ -21,8 +21,8 @@ class EstimatorConfig:
     ----------
     name : str
         As `parse` reads it.
-    family : {"forest", "logistic", "mlp", "atc", "constant"}
-        A classifier tuned on the paper's grid, or a baseline.
+    family : {"forest", "logistic", "mlp", "atc", "constant", "ensemble"}
+        A classifier tuned on the paper's grid, a baseline, or the mean of both kinds.
     calibration : {"isotonic", "sigmoid", "none"}
         Map from the classifier's scores to probabilities; baselines take none.
     balanced : bool
@@ -55,11 +55,14 @@ _BASELINES = (
     EstimatorConfig("constant", "constant", features=()),
     *(EstimatorConfig(f"atc-{f}", "atc", features=(f,), score=f) for f in FEATURES),
 )
+# Of `estimators.ensemble`: chosen as the platform's default, see docs/estimator.md.
+DEFAULT = EstimatorConfig("ensemble", "ensemble")
 _BY_NAME: dict[str, EstimatorConfig] = {
     config.name: config
     for config in (
         *(_classifier(*c) for c in product(CLASSIFIERS, get_args(Calibration), (False, True))),
         *_BASELINES,
+        DEFAULT,
     )
 }
 NAMES: tuple[str, ...] = tuple(_BY_NAME)
@@ -69,7 +72,7 @@ def parse(name: str) -> EstimatorConfig:
     """Return the estimator called `name`.
 
     Classifiers are ``{forest,logistic,mlp}-{isotonic,sigmoid,none}[-balanced]``; baselines are
-    ``atc-FEATURE`` and ``constant``.
+    ``atc-FEATURE`` and ``constant``; ``ensemble`` is the default of the platform.
 
     Raises
     ------

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from estimators import baselines, calibration
+from estimators import baselines, calibration, ensemble
 from estimators.config import CLASSIFIERS, EstimatorConfig
 from estimators.fast import predict as fast
 from estimators.fast.ranks import auroc
@@ -178,6 +178,8 @@ def _baseline(config: EstimatorConfig, group: TrainingGroup) -> Prediction:
     if config.family == "constant":
         p = baselines.constant(group.y, len(group.X_eval))
         return Prediction(p, np.full(len(p), np.nan), {})
+    if config.family == "ensemble":
+        return Prediction(*ensemble.predict(group.X, group.y, group.X_eval, config.features), {})
     # Entropy is uncertainty: its negative ranks the likely correct first.
     confidence, scored = -group.X[:, 0], -group.X_eval[:, 0]
     return Prediction(baselines.atc(confidence, group.y, scored), scored, {})

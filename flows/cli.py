@@ -111,7 +111,7 @@ def sweep(
     sizes: Annotated[str, typer.Option(help="Numbers of training benchmarks.")] = "1,2,3,4",
     estimators: Annotated[
         str, typer.Option(help="Estimator names, comma-separated.")
-    ] = "forest-isotonic,logistic-isotonic,mlp-isotonic,atc-max,constant",
+    ] = "ensemble,forest-isotonic,logistic-isotonic,mlp-isotonic,atc-max,constant",
     benchmarks: Annotated[
         str, typer.Option(help="Only these benchmarks, comma-separated; patterns as rg_* work.")
     ] = "*",

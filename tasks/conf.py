@@ -190,6 +190,7 @@ class Sweep:
 
     sizes: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 3, 4)
     estimators: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "ensemble",
         "forest-isotonic",
         "logistic-isotonic",
         "mlp-isotonic",

@@ -79,7 +79,7 @@ def test_named_pairs():
 
 def test_every_name_parses_to_itself():
     assert all(parse(name).name == name for name in NAMES)
-    assert len(NAMES) == 3 * 3 * 2 + len(FEATURES) + 1
+    assert len(NAMES) == 3 * 3 * 2 + len(FEATURES) + 2
 
 
 def test_grid_is_the_twelve_of_the_study():

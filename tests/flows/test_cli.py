@@ -3,87 +3,16 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import ray
 
-from entropy.profile import FEATURES
 from flows import cli
-
-KEPT = b"what an earlier run wrote"
-
-
-@dataclass(frozen=True)
-class Ran:
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def sentinel(monkeypatch, capsys) -> Callable[..., Ran]:
-    """Run a command in this process, as the console script does."""
-
-    def run(*words: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["sentinel", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return Ran(int(ended.value.code or 0), out, err)
-
-    return run
-
-
-@pytest.fixture
-def refused(sentinel, tmp_path: Path, monkeypatch) -> Callable[..., str]:
-    """The message of a command that must refuse its input, and must leave files as they were."""
-
-    def no_cluster(*_: object, **__: object) -> None:
-        raise AssertionError("Ray was started before the input was checked")
-
-    monkeypatch.setattr(ray, "init", no_cluster)
-
-    def run(*words: object) -> str:
-        fresh, kept = tmp_path / "out" / "fresh.parquet", tmp_path / "kept.parquet"
-        kept.write_bytes(KEPT)
-        ran = sentinel(*words, "-o", fresh)
-        again = sentinel(*words, "-o", kept)
-        for one in (ran, again):
-            assert one.status == 2
-            assert "Traceback" not in one.err
-            assert one.err.startswith("error: ")
-            assert "\n  -> " in one.err
-            assert one.out == ""
-        assert not fresh.exists()
-        assert kept.read_bytes() == KEPT
-        assert not list(tmp_path.rglob("*.tmp"))
-        return ran.err
-
-    return run
-
-
-def parquet(path: Path, rows: list[dict] | pa.Table) -> Path:
-    pq.write_table(rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows), path)
-    return path
-
-
-def jsonl(path: Path, rows: list[dict]) -> Path:
-    path.write_text("\n".join(map(json.dumps, rows)))
-    return path
-
-
-def key(number: int, benchmark: str = "b") -> dict:
-    return {"benchmark": benchmark, "item_id": f"{number}"}
-
-
-# Help
-
+from tests.flows.files import jsonl, key, parquet
 
 COMMANDS = ["run", "validate", "generate", "judge", "profile", "sweep", "ui"]
 
@@ -315,131 +244,6 @@ def test_judge_refuses(refused, tmp_path: Path, kind: str) -> None:
     jsonl(tmp_path / "r.jsonl", responses)
     message = refused("judge", "--responses", tmp_path / "r.jsonl", "--items", tmp_path / "i.jsonl")
     assert words in message
-
-
-# sweep
-
-
-def profiles(sizes: dict[str, int]) -> list[dict]:
-    rng = np.random.default_rng(0)
-    return [
-        {**key(n, b), "n_tokens": 3, **dict(zip(FEATURES, rng.random(11).tolist(), strict=True))}
-        for b, size in sizes.items()
-        for n in range(size)
-    ]
-
-
-def labels(rows: list[dict], **same: int) -> list[dict]:
-    """A label a profile: 0 and 1 in turn, or one for the whole benchmark."""
-    return [
-        {"benchmark": r["benchmark"], "item_id": r["item_id"],
-         "correct": same.get(r["benchmark"], int(r["item_id"]) % 2)}
-        for r in rows
-    ]  # fmt: skip
-
-
-PROFILES = profiles({"x": 20, "y": 20, "z": 20})
-LABELS = labels(PROFILES)
-
-
-def without(rows: list[dict], name: str) -> list[dict]:
-    return [{k: v for k, v in row.items() if k != name} for row in rows]
-
-
-def changed(rows: list[dict], number: int, **values: object) -> list[dict]:
-    return [row | values if n == number else row for n, row in enumerate(rows)]
-
-
-SWEEPS = {
-    "no column of profiles": ((without(PROFILES, "q25"), LABELS), "p.parquet: column `q25` is"),
-    "no key of labels": ((PROFILES, without(LABELS, "item_id")), "l.parquet: column `item_id` is"),
-    "no label": ((PROFILES, without(LABELS, "correct")), "l.parquet: neither `correct` nor `stat"),
-    "text for a statistic": (([r | {"mean": "low"} for r in PROFILES], LABELS), "p.parquet: "),
-    "a label of 2": ((PROFILES, changed(LABELS, 7, correct=2)), "l.parquet, row 7: `correct` is 2"),
-    "duplicate profiles": (([*PROFILES, PROFILES[3]], LABELS), "item_id '3' stands on rows 3 and"),
-    "duplicate labels": ((PROFILES, [*LABELS, LABELS[3]]), "item_id '3' stands on rows 3 and 60"),
-    "NaN statistic": ((changed(PROFILES, 4, mean=NAN), LABELS), "mean of x / 4 is nan"),
-    "no common key": (
-        (PROFILES, [r | {"benchmark": r["benchmark"] + "'"} for r in LABELS]), "0 benchmarks with"),
-    "one benchmark": ((PROFILES[:20], LABELS[:20]), "1 benchmarks with labelled responses"),
-    "unknown estimator": (
-        (PROFILES, LABELS, "--estimators", "atc-maxx"), "did you mean atc-max"),
-    "estimator twice": (
-        (PROFILES, LABELS, "--estimators", "constant,constant"), "'constant' is listed twice"),
-    "k too large": ((PROFILES, LABELS, "--sizes", "1,3"), "k = 3 with 3 benchmarks"),
-    "k of nothing": ((PROFILES, LABELS, "--sizes", "one"), "--sizes 'one' are not numbers"),
-    "unknown path": ((PROFILES, LABELS, "--path", "slow"), "'fast', 'exact' or 'reference'"),
-    "unknown benchmark": ((PROFILES, LABELS, "--benchmarks", "x,v*"), "no benchmark matches 'v*'"),
-    "negative seed": ((PROFILES, LABELS, "--seed", "-1"), "seed: Input should be greater than"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", SWEEPS)
-def test_sweep_refuses(refused, tmp_path: Path, kind: str) -> None:
-    (profiled, labelled, *options), words = SWEEPS[kind]
-    if "--sizes" not in options:
-        options = [*options, "--sizes", "1"]
-    message = refused(
-        "sweep", "--profiles", parquet(tmp_path / "p.parquet", profiled),
-        "--labels", parquet(tmp_path / "l.parquet", labelled), *options,
-    )  # fmt: skip
-    assert words in message
-
-
-@pytest.mark.parametrize("missing", ["p", "l"])
-def test_sweep_refuses_a_missing_file(refused, tmp_path: Path, missing: str) -> None:
-    paths = {n: parquet(tmp_path / f"{n}.parquet", r) for n, r in (("p", PROFILES), ("l", LABELS))}
-    paths[missing].unlink()
-    message = refused("sweep", "--profiles", paths["p"], "--labels", paths["l"])
-    assert f"{paths[missing]} does not exist" in message
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[None]:
-    """One local Ray for the tests that sweep."""
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
-def test_sweep_writes_its_splits_and_notes_what_teaches_nothing(
-    cluster, sentinel, tmp_path: Path
-) -> None:
-    """All right, all wrong, and unlabelled: told on stderr, and the sweep goes on."""
-    rows = profiles({"w": 20, "x": 20, "y": 20, "z": 20})
-    table = labels(rows, x=1, y=0)[1:]
-    out = tmp_path / "splits.parquet"
-    ran = sentinel(
-        "sweep", "--profiles", parquet(tmp_path / "p.parquet", rows),
-        "--labels", parquet(tmp_path / "l.parquet", table),
-        "--sizes", "1,2", "--estimators", "atc-max,constant", "-o", out,
-    )  # fmt: skip
-    assert ran.status == 0, ran.err
-    assert "note: x: all answers are right, so it has no AUROC" in ran.err
-    assert "note: y: all answers are wrong, so it has no AUROC" in ran.err
-    assert "note: 1 of 80 responses have no label and are left out" in ran.err
-    splits = pq.read_table(out)
-    assert len(splits) == (4 + 6) * 2
-    statuses = {tuple(r["composition"]): r["status"] for r in splits.to_pylist()}
-    assert statuses["x",] == statuses["y",] == "single_class"
-    assert statuses["x", "y"] == statuses["w",] == "ok"
-    assert f"20 rows written to {out}" in ran.out
-
-
-def test_a_second_sweep_reads_the_stored_chunks_and_repeats_itself(
-    cluster, sentinel, tmp_path: Path, monkeypatch
-) -> None:
-    words = [
-        "sweep", "--profiles", parquet(tmp_path / "p.parquet", PROFILES),
-        "--labels", parquet(tmp_path / "l.parquet", LABELS),
-        "--sizes", "1", "--estimators", "atc-max", "-o",
-    ]  # fmt: skip
-    assert sentinel(*words, tmp_path / "first.parquet").status == 0
-    monkeypatch.setattr(ray, "put", None)  # Nothing may be handed to workers any more.
-    assert sentinel(*words, tmp_path / "second.parquet").status == 0
-    first, second = (pq.read_table(tmp_path / f"{n}.parquet") for n in ("first", "second"))
-    assert len(first) == 3
-    assert first.to_pandas().equals(second.to_pandas())
 
 
 @pytest.mark.parametrize(
