@@ -7,7 +7,7 @@ from scipy.special import expit
 from estimators.table import FloatArray
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def isotonic_fit(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Least-squares non-decreasing fit of `y` on `x` by pooling adjacent violators.
 
@@ -54,7 +54,7 @@ def isotonic(x: FloatArray, y: FloatArray, scored: FloatArray) -> FloatArray:
     return np.interp(scored, *isotonic_fit(x, y))
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def sigmoid_fit(x: FloatArray, y: FloatArray) -> tuple[float, float]:
     """Slope and intercept of Platt's sigmoid, by Newton steps with halving (Lin et al. 2007).
 
@@ -98,7 +98,7 @@ def sigmoid_fit(x: FloatArray, y: FloatArray) -> tuple[float, float]:
     return a, b
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _sigmoid_loss(z: FloatArray, target: FloatArray) -> float:
     return np.sum(np.log1p(np.exp(-np.abs(z))) + np.maximum(z, 0) - target * z)
 

@@ -145,7 +145,7 @@ def fit_members(group: TrainingGroup, balanced: bool, refit: bool, exact: bool) 
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _grow_all(
     ranks: Ranks,
     levels: FloatArray,
@@ -184,7 +184,7 @@ def _grow_all(
     return offset
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _predict(
     X: Floats,
     offset: Ints,

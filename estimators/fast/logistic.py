@@ -65,7 +65,7 @@ def _with_intercept(X: FloatArray) -> FloatArray:
     return np.vstack([X.T, np.ones(len(X))])
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def fit_path(X: FloatArray, y: FloatArray, weight: FloatArray, costs: FloatArray) -> FloatArray:
     """Fit one regression for each cost, each starting from the one before.
 
@@ -93,7 +93,7 @@ def fit_path(X: FloatArray, y: FloatArray, weight: FloatArray, costs: FloatArray
     return path
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _fit(X: FloatArray, y: FloatArray, cost: FloatArray, w: FloatArray) -> None:
     d, n = X.shape
     p, curvature, z = np.empty(n), np.empty(n), np.empty(n)
@@ -122,7 +122,7 @@ def _fit(X: FloatArray, y: FloatArray, cost: FloatArray, w: FloatArray) -> None:
         objective = reached
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
 def _evaluate(
     X: FloatArray, y: FloatArray, cost: FloatArray, w: FloatArray, z: FloatArray, p: FloatArray
 ) -> float:
@@ -140,7 +140,7 @@ def _evaluate(
     return total
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
 def _gradient(X: FloatArray, residual: FloatArray, gradient: FloatArray) -> None:
     for j in range(len(X)):
         row, total = X[j], 0.0
@@ -149,7 +149,7 @@ def _gradient(X: FloatArray, residual: FloatArray, gradient: FloatArray) -> None
         gradient[j] = total
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
 def _hessian(X: FloatArray, curvature: FloatArray, hessian: FloatArray) -> None:
     scaled = np.empty(len(curvature))
     for j in range(len(X)):
@@ -164,7 +164,7 @@ def _hessian(X: FloatArray, curvature: FloatArray, hessian: FloatArray) -> None:
         hessian[j, j] += 1e-12
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _violation(gradient: FloatArray, w: FloatArray) -> float:
     """Sum over weights of the distance from 0 to the subdifferential."""
     total = 0.0
@@ -173,7 +173,7 @@ def _violation(gradient: FloatArray, w: FloatArray) -> float:
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _minimise_model(
     gradient: FloatArray, hessian: FloatArray, w: FloatArray, step: FloatArray
 ) -> None:

@@ -21,7 +21,7 @@ def from_random_state(rng: np.random.RandomState) -> State:
     return np.append(key, position).astype(np.uint32)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def next_uint32(state: State) -> np.uint32:
     """Draw 32 bits (Matsumoto and Nishimura 1998)."""
     if state[624] == 624:
@@ -34,7 +34,7 @@ def next_uint32(state: State) -> np.uint32:
     return np.uint32(y ^ (y >> np.uint32(18)))
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def seeded(seed: int) -> State:
     """Return the state of RandomState(seed), 0 <= seed < 2**32."""
     state = np.empty(625, np.uint32)
@@ -47,7 +47,7 @@ def seeded(seed: int) -> State:
     return state
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def below(state: State, n: int) -> np.int64:
     """Draw an integer in [0, n) as RandomState.randint does: masked, with rejection."""
     mask = np.int64(1)
@@ -59,7 +59,7 @@ def below(state: State, n: int) -> np.int64:
     return drawn
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _twist(state: State) -> None:
     for i in range(227):
         state[i] = state[i + 397] ^ _mix(state[i], state[i + 1])
@@ -69,14 +69,14 @@ def _twist(state: State) -> None:
     state[624] = np.uint32(0)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _mix(upper: np.uint32, lower: np.uint32) -> np.uint32:
     joined = (upper & np.uint32(0x80000000)) | (lower & np.uint32(0x7FFFFFFF))
     odd = np.uint32(0x9908B0DF) * (joined & np.uint32(1))
     return np.uint32((joined >> np.uint32(1)) ^ odd)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def shuffle(state: State, x: IntArray) -> None:
     """Shuffle `x` in place as RandomState.shuffle does: masked draws with rejection."""
     i = np.int64(len(x) - 1)
@@ -93,7 +93,7 @@ def shuffle(state: State, x: IntArray) -> None:
         mask >>= np.int64((mask >> 1) >= i)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _apportion(state: State, counts: IntArray, draws: int) -> IntArray:
     """Share `draws` among two classes by their counts, the remainder to the larger fraction.
 
@@ -113,7 +113,7 @@ def _apportion(state: State, counts: IntArray, draws: int) -> IntArray:
     return floor.astype(np.int64)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def validation_split(state: State, y: NDArray[np.float32]) -> tuple[IntArray, IntArray]:
     """Rows that ``train_test_split(test_size=0.1, stratify=y)`` trains on and sets aside.
 

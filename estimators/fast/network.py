@@ -49,7 +49,7 @@ def initial(units: IntArray, seed: int) -> tuple[Floats, State]:
     return np.concatenate(parts).astype(np.float32), from_random_state(rng)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def train(X: Floats, y: Floats, units: IntArray, start: Floats, state: State) -> Floats:
     """Train one network with Adam until accuracy on a tenth of the rows stops rising.
 
@@ -117,7 +117,7 @@ def train(X: Floats, y: Floats, units: IntArray, start: Floats, state: State) ->
     return best
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def predict(w: Floats, units: IntArray, X: Floats) -> Floats:
     """Return P(correct), shape (m,), of the columns of `X`, shape (d, m)."""
     m = X.shape[1]
@@ -132,7 +132,7 @@ def predict(w: Floats, units: IntArray, X: Floats) -> Floats:
     return p
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
 def _forward(w: Floats, units: IntArray, a: Floats, size: int) -> None:
     """Fill activations from a[0]; the last layer holds log-odds."""
     at = 0
@@ -152,7 +152,7 @@ def _forward(w: Floats, units: IntArray, a: Floats, size: int) -> None:
         at = bias + fan_out
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
 def _backward(
     w: Floats,
     units: IntArray,
@@ -197,7 +197,7 @@ def _backward(
                     back[k] = back[k] if x[k] > 0 else np.float32(0.0)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
 def _adam(w: Floats, gradient: Floats, m: Floats, v: Floats, t: int) -> None:
     """Take one step (Kingma and Ba 2015)."""
     rate = np.float32(_RATE * np.sqrt(1.0 - _BETA2**t) / (1.0 - _BETA1**t))

@@ -6,7 +6,7 @@ import numpy as np
 from estimators.table import FloatArray
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def auroc(y: FloatArray, score: FloatArray) -> float:
     """Same as `estimators.scores.auroc`."""
     n = len(y)

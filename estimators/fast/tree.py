@@ -31,7 +31,7 @@ def node_capacity(n: int, max_depth: int) -> int:
     return int(min(2 * n, 2 ** (max_depth + 1)))
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _draw(state: NDArray[np.uint32], n: int) -> np.int64:
     """Draw an integer in [0, n) from the xorshift stream of scikit-learn's splitter."""
     x = state[0]
@@ -42,7 +42,7 @@ def _draw(state: NDArray[np.uint32], n: int) -> np.int64:
     return np.int64(x & np.uint32(0x7FFFFFFF)) % n
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _sorted_keys(
     column: Ranks,
     rows: NDArray[np.int32],
@@ -110,7 +110,7 @@ def _sorted_keys(
     return size
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def best_cut(
     keys: Ints,
     size: int,
@@ -167,7 +167,7 @@ def best_cut(
     return best, cut
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def grow(
     ranks: Ranks,
     levels: FloatArray,
@@ -284,7 +284,7 @@ def grow(
     return n_nodes
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _partition(
     column: Ranks, rows: NDArray[np.int32], last: int, scratch: NDArray[np.int32]
 ) -> int:
