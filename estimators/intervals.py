@@ -8,6 +8,7 @@ when it is made from the others. Both errors are taken on the log-odds scale, on
 error is about as large for easy slices as for hard ones.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +17,19 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from estimators import ensemble
+from estimators.splits import HELD_OUT
+from estimators.sweep import Prepared
 from estimators.table import FeatureTable, FloatArray
 
-__all__ = ["BASE", "PRIOR_WEIGHT", "SPREAD", "SliceEstimate", "estimate", "estimate_slices"]
+__all__ = [
+    "BASE",
+    "PRIOR_WEIGHT",
+    "SPREAD",
+    "SliceEstimate",
+    "estimate",
+    "estimate_slices",
+    "unseen",
+]
 
 # Chosen for coverage by tests/perf/select_default.py; see docs/estimator.md.
 # Transfer deviation in log-odds where the members agree, and what their disagreement adds.
@@ -228,3 +239,39 @@ def _check(
         raise ValueError("a slice without responses has no accuracy to estimate")
     if not np.isfinite(X).all():
         raise ValueError("X holds a value that is not finite; leave out responses without tokens")
+
+
+def unseen(
+    prepared: Prepared, composition: Sequence[str], level: float = 0.9
+) -> dict[str, SliceEstimate]:
+    """Estimate every benchmark outside a composition, as the sweep does, with an interval.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        Of one model; the training shares are those of the sweep.
+    composition : sequence of str
+        Training benchmarks.
+
+    Returns
+    -------
+    dict
+        By benchmark; each estimate is that of the sweep's row for ``ensemble``.
+
+    Raises
+    ------
+    ValueError
+        If a benchmark is not in the table, or none is left out.
+    """
+    table = prepared.table
+    members = table.indices(tuple(composition))
+    chosen = np.isin(table.group, members)
+    fitted = chosen & (prepared.fold != HELD_OUT)
+    names = tuple(table.benchmarks[i] for i in sorted(members))
+    _, position = np.unique(table.group[fitted], return_inverse=True)
+    training = FeatureTable(
+        table.model, names, table.features, table.X[fitted], table.y[fitted], position
+    )
+    left, slice_of = np.unique(table.group[~chosen], return_inverse=True)
+    found = estimate_slices(training, table.X[~chosen], slice_of, level)
+    return {table.benchmarks[i]: one for i, one in zip(left, found, strict=True)}

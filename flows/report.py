@@ -25,7 +25,7 @@ def publish(
 ) -> Results:
     """Log a sweep to MLflow, write its results folder and link both from the flow run."""
     logger = get_run_logger()
-    found = results(splits, joined, settings.estimators[0])
+    found = results(splits, joined, settings.estimators[0], settings.seed)
     folder = found.write(workspace.store, name)
     logger.info("tables and figures: %s", folder)
     create_markdown_artifact(found.text(), key="results", description=f"Results of {name}")

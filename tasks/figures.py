@@ -44,7 +44,8 @@ def accuracy_figure(splits: Mapping[str, Mapping[str, Any]]) -> bytes:
     Parameters
     ----------
     splits : mapping of model name to sweep row
-        Each from :func:`tasks.summary.split_of`.
+        Each from :func:`tasks.summary.split_of`, with ``bounds`` by benchmark where there are any;
+        they are drawn as thin lines.
 
     Returns
     -------
@@ -54,18 +55,22 @@ def accuracy_figure(splits: Mapping[str, Mapping[str, Any]]) -> bytes:
     with mpl.rc_context(_STYLE):
         columns = min(3, len(splits))
         rows = -(-len(splits) // columns)
-        figure = Figure(figsize=(max(5.6, 4.4 * columns), 0.8 + 3.4 * rows), layout="constrained")
+        figure = Figure(figsize=(max(6.4, 4.4 * columns), 1.2 + 3.4 * rows), layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
         for panel, (model, split) in zip(panels, splits.items(), strict=False):
             _estimates_panel(panel, model, split)
         for panel in panels[len(splits) :]:
             panel.set_axis_off()
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
         return _png(figure)
 
 
 def _estimates_panel(panel: Axes, model: str, split: Mapping[str, Any]) -> None:
-    frame = estimates(split)
+    frame = estimates(split, split.get("bounds"))
     at = np.arange(len(frame))
+    if "low" in frame:
+        ends = frame["low"], frame["high"]
+        panel.vlines(at, *ends, color=_UNSEEN, linewidth=1, zorder=2, label="90 % interval")
     panel.vlines(at, frame["truth"], frame["estimate"], color=_FAINT, linewidth=3, zorder=1)
     panel.plot(at, frame["truth"], "_", color=_INK, markersize=16, markeredgewidth=2, label="true")
     for role, colour, marker in (("unseen", _UNSEEN, "o"), ("training", _TRAINING, "s")):
@@ -84,14 +89,8 @@ def _estimates_panel(panel: Axes, model: str, split: Mapping[str, Any]) -> None:
     panel.set_ylabel("accuracy")
     panel.grid(axis="y", color=_FAINT, linewidth=0.5)
     aee, rho = split["aee_unseen"], split["rho_unseen"]
-    panel.set_title(f"{model}: {split['estimator']}")
-    panel.annotate(
-        f"unseen benchmarks: AEE {aee:.3f}" + ("" if np.isnan(rho) else f", ρ {rho:.2f}"),
-        (0.02, 0.80),
-        xycoords="axes fraction",
-        fontsize=8,
-    )
-    panel.legend(loc="upper left", ncols=3, fontsize=8, handletextpad=0.3, columnspacing=1.0)
+    scores = f"unseen: AEE {aee:.3f}" + ("" if np.isnan(rho) else f", ρ {rho:.2f}")
+    panel.set_title(f"{model}: {split['estimator']}\n{scores}")
 
 
 def density_figure(

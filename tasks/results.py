@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
+from estimators.config import DEFAULT
+from estimators.intervals import unseen
+from estimators.sweep import prepare
 from tasks.features import Joined
 from tasks.figures import accuracy_figure, density_figure, size_figure
 from tasks.store import Store
@@ -65,7 +69,7 @@ class Results:
 
 
 def results(
-    splits: Mapping[str, pa.Table], joined: Mapping[str, Joined], estimator: str
+    splits: Mapping[str, pa.Table], joined: Mapping[str, Joined], estimator: str, seed: int
 ) -> Results:
     """Tables and figures of a sweep.
 
@@ -75,6 +79,9 @@ def results(
     estimator : str
         Whose estimates are shown benchmark by benchmark, trained on the model's extremes: its
         easiest and its hardest benchmark. Where no pair was swept, the first composition stands in.
+        The default estimator comes with its 90 % interval on each unseen benchmark.
+    seed : int
+        Of the sweep, which fixes the training shares.
     """
     shown, chosen = {}, {}
     for model, table in splits.items():
@@ -82,7 +89,11 @@ def results(
         first = tuple(table["composition"][0].as_py())
         chosen[model] = pairs.get("extremes", first)
         shown[model] = split_of(table, estimator, chosen[model])
-    frames = [estimates(split).assign(model=model) for model, split in shown.items()]
+    frames = []
+    for model, split in shown.items():
+        bounds = _bounds(joined[model], split, seed) if estimator == DEFAULT.name else {}
+        frames.append(estimates(split, bounds).assign(model=model))
+        shown[model] = {**split, "bounds": bounds}
     listed = pd.concat(frames, ignore_index=True)
     listed.insert(0, "model", listed.pop("model"))
     summary = pd.concat([by_size(t) for t in splits.values()], ignore_index=True)
@@ -96,3 +107,9 @@ def results(
     }
     notes = {model: j.notes for model, j in joined.items()}
     return Results(estimator, chosen, listed, summary, figures, notes)
+
+
+def _bounds(joined: Joined, split: Mapping[str, Any], seed: int) -> dict[str, tuple[float, float]]:
+    """Interval of the default estimator on each unseen benchmark of a split."""
+    found = unseen(prepare(joined.table, seed), split["composition"])
+    return {name: (one.low, one.high) for name, one in found.items()}

@@ -77,11 +77,13 @@ def split_of(splits: pa.Table, estimator: str, composition: Sequence[str]) -> di
     raise KeyError(f"no split of {estimator} trained on {', '.join(composition)}")
 
 
-def estimates(split: Mapping[str, Any]) -> pd.DataFrame:
+def estimates(
+    split: Mapping[str, Any], bounds: Mapping[str, tuple[float, float]] | None = None
+) -> pd.DataFrame:
     """Estimated beside true accuracy of one split, a row a benchmark, hardest first.
 
     Columns: ``benchmark, role`` (training or unseen), ``truth, estimate``, the signed ``error``,
-    and ``auroc``.
+    ``low`` and ``high`` of the interval where ``bounds`` has one, and ``auroc``.
     """
     frame = pd.DataFrame(
         {
@@ -95,6 +97,11 @@ def estimates(split: Mapping[str, Any]) -> pd.DataFrame:
         }
     )
     frame.insert(4, "error", frame["estimate"] - frame["truth"])
+    if bounds:
+        none = (np.nan, np.nan)
+        limits = [bounds.get(name, none) for name in frame["benchmark"]]
+        for at, column in enumerate(("low", "high")):
+            frame.insert(5 + at, column, [pair[at] for pair in limits])
     return frame.sort_values("truth", ignore_index=True)
 
 

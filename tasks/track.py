@@ -7,6 +7,7 @@ are not touched. Only the driver imports this module, so MLflow's database has a
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import tempfile
 import time
@@ -108,7 +109,8 @@ class Tracker:
         sweep = digest([name, dataclasses.asdict(settings)])
         tables = {model: by_size(table) for model, table in splits.items()}
         parent = self._run({"sweep": sweep, "kind": "sweep"}, f"{name} sweep", None)
-        content = digest([frame.to_json(double_precision=15) for frame in tables.values()])
+        shown = hashlib.sha256(b"".join(figures.values()) + description.encode()).hexdigest()
+        content = digest([shown, *(f.to_json(double_precision=15) for f in tables.values())])
         if parent.data.tags.get(_TAG + "content") != content:
             self._log_parent(parent, settings, splits, tables, figures, notes)
             self._client.set_tag(parent.info.run_id, "mlflow.note.content", description)
