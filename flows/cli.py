@@ -65,12 +65,20 @@ def validate(experiment: ExperimentFile) -> None:
 
 
 @app.command()
-def generate(experiment: ExperimentFile, out: Out) -> None:
+def generate(
+    experiment: ExperimentFile,
+    out: Out,
+    items: Annotated[
+        Path | None, typer.Option(help="Also write the items, for `sentinel judge`.")
+    ] = None,
+) -> None:
     """Generate an experiment's missing responses and write all of them, with traces, to a file."""
     Workspace.from_environment().prepare_environment()
-    from flows.stages import generate_file
+    from flows.stages import generate_file, items_file
 
     _wrote(out, generate_file(experiment, out))
+    if items is not None:
+        _wrote(items, items_file(experiment, items))
 
 
 @app.command()

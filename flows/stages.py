@@ -50,6 +50,29 @@ def generate_file(path: Path, out: Path) -> int:
     return len(table)
 
 
+def items_file(path: Path, out: Path) -> int:
+    """Write the items of an experiment to ``out``, keyed as :func:`generate_file` keys responses.
+
+    Raises
+    ------
+    SentinelError
+        If the authors of a benchmark ask that its items not be shown (``show_items: false``).
+    """
+    settings = load_experiment(path)
+    hidden = [b.name for b in settings.benchmarks if not b.show_items]
+    if hidden:
+        raise SentinelError(
+            f"items of {', '.join(hidden)} are not to be shown",
+            "judge them inside `sentinel run`, which keeps them out of files",
+        )
+    tables = [load_items(b, settings.limit) for b in settings.benchmarks]
+    table = pa.concat_tables(
+        _prefixed(t, settings, m.name) for m in settings.models for t in tables
+    )
+    write_table(out, table)
+    return len(table)
+
+
 def _prefixed(table: pa.Table, settings: Experiment, model: str) -> pa.Table:
     if len(settings.models) == 1:
         return table

@@ -83,6 +83,21 @@ def test_table_artifact_and_metrics_agree(shared_lab, tmp_path):
     assert figures == {f"figures/{n}.png" for n in ("accuracy", "max_entropy", "sizes")}
 
 
+def test_the_stages_by_themselves_agree_with_the_flow(shared_lab, tmp_path):
+    experiment = str(shared_lab.write())
+    files = {n: str(tmp_path / f"{n}.parquet") for n in ("responses", "items", "verdicts", "out")}
+    shared_lab.run("generate", experiment, "-o", files["responses"], "--items", files["items"])
+    sources = ["--responses", files["responses"], "--items", files["items"]]
+    shared_lab.run("judge", *sources, "-o", files["verdicts"])
+    shared_lab.run("profile", "--traces", files["responses"], "-o", files["out"])
+    alone = pq.read_table(files["verdicts"]).to_pandas().sort_values(["benchmark", "item_id"])
+    stored = (shared_lab.folder / "data" / "verdicts").rglob("part-*.parquet")
+    inside = pd.concat([pq.read_table(p).to_pandas() for p in stored])
+    inside = inside.sort_values(["benchmark", "item_id"])
+    assert alone.reset_index(drop=True).equals(inside.reset_index(drop=True))
+    assert len(pq.read_table(files["out"])) == len(alone) == 3 * shared_lab.items
+
+
 def test_a_second_run_generates_judges_and_doubles_nothing(shared_lab):
     before, parts = {r.info.run_id for r in runs(shared_lab)}, shared_lab.parts()
     start = time.monotonic()
