@@ -166,6 +166,7 @@ def slope(points: list[dict[str, float]]) -> float:
 
 def draw(results: dict[str, list[dict[str, float]]], path: Path) -> None:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter, NullFormatter
 
     figure = Figure(figsize=(11, 6), layout="constrained")
     for panel, (stage, points) in zip(figure.subplots(2, 3).ravel(), results.items(), strict=False):
@@ -173,6 +174,10 @@ def draw(results: dict[str, list[dict[str, float]]], path: Path) -> None:
         panel.loglog(sizes, [p["seconds"] for p in points], "o-", color="#0072B2")
         panel.set_title(f"{stage}: slope {slope(points):.2f}", fontsize=10, loc="left")
         panel.set_xlabel(STAGES[stage][0])
+        panel.set_xticks(sizes, [EngFormatter(sep="")(size) for size in sizes])
+        panel.yaxis.set_major_formatter("{x:g}")
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_minor_formatter(NullFormatter())
         panel.set_ylabel("seconds", color="#0072B2")
         memory = panel.twinx()
         memory.plot(sizes, [p["peak_mb"] for p in points], "s--", color="#D55E00", markersize=4)
