@@ -17,8 +17,7 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from estimators import ensemble
-from estimators.splits import HELD_OUT
-from estimators.sweep import Prepared
+from estimators.sweep import Prepared, training_rows
 from estimators.table import FeatureTable, FloatArray
 
 __all__ = [
@@ -266,7 +265,7 @@ def unseen(
     table = prepared.table
     members = table.indices(tuple(composition))
     chosen = np.isin(table.group, members)
-    fitted = chosen & (prepared.fold != HELD_OUT)
+    fitted = training_rows(prepared, tuple(composition))
     names = tuple(table.benchmarks[i] for i in sorted(members))
     _, position = np.unique(table.group[fitted], return_inverse=True)
     training = FeatureTable(

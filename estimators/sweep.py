@@ -120,7 +120,7 @@ def training_group(
 
     The rows to score are those outside the training share, in the order of the prepared table.
     """
-    fitted, columns = _fitted(prepared, composition), prepared.table.columns(features)
+    fitted, columns = training_rows(prepared, composition), prepared.table.columns(features)
     names = (str(prepared.seed), *sorted(composition))
     return TrainingGroup(
         X=prepared.table.X[np.ix_(fitted, columns)],
@@ -131,7 +131,14 @@ def training_group(
     )
 
 
-def _fitted(prepared: Prepared, composition: Sequence[str]) -> NDArray[np.bool_]:
+def training_rows(prepared: Prepared, composition: Sequence[str]) -> NDArray[np.bool_]:
+    """Return a mask, shape (n,), of the training shares of a composition's benchmarks.
+
+    Raises
+    ------
+    ValueError
+        If a benchmark is not in the table, or no benchmark is unseen.
+    """
     members = prepared.table.indices(composition)
     return np.isin(prepared.table.group, members) & (prepared.fold != HELD_OUT)
 
@@ -140,7 +147,7 @@ def _composition(
     prepared: Prepared, configs: Sequence[EstimatorConfig], names: tuple[str, ...], path: Path
 ) -> list[SplitResult]:
     names = _checked(prepared.table, names)
-    fitted = _fitted(prepared, names)
+    fitted = training_rows(prepared, names)
     y, m = prepared.table.y[fitted], int(np.sum(~fitted))
     if 0 < y.sum() < len(y):
         predictions, status = _predictions(prepared, configs, names, path), "ok"

@@ -109,6 +109,8 @@ def test_units(number: str, unit: str, target: str, expected: str | None) -> Non
 @example("5 m)/(s")
 @example("m**")
 def test_no_text_is_too_odd_for_the_readers(text: str) -> None:
-    parse_quantity(text)
-    only_number(text)
-    parse_unit(text)
+    for read in (parse_quantity, only_number):
+        quantity = read(text)
+        assert quantity is None or isinstance(quantity.value, Fraction)
+    unit = parse_unit(text)
+    assert unit is None or hasattr(unit, "dimensionality")

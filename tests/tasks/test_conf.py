@@ -77,8 +77,10 @@ def test_everything_in_this_repositorys_conf_is_valid(kind: str) -> None:
     from tasks.conf import Benchmark, Model
 
     folder = REPOSITORY / "conf"
-    for path in (folder / kind).glob("*.yaml"):
-        load_named(folder, kind, path.stem, Model if kind == "models" else Benchmark)
+    names = sorted(path.stem for path in (folder / kind).glob("*.yaml"))
+    cls = Model if kind == "models" else Benchmark
+    assert names
+    assert [load_named(folder, kind, name, cls).name for name in names] == names
 
 
 @pytest.mark.parametrize(

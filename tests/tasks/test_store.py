@@ -94,7 +94,7 @@ def test_documents_and_bytes_come_back(artefact: Artefact) -> None:
 
 def test_a_person_is_shown_a_path_or_a_url(tmp_path: Path) -> None:
     assert Store(str(tmp_path)).local_path("x/y") == f"{tmp_path}/x/y"
-    assert Store("memory://root").local_path("x/y") == "memory://root/x/y"
+    assert Store("memory://base").local_path("x/y") == "memory://base/x/y"
 
 
 def test_a_full_disk_loses_nothing_that_was_written(local: Artefact, monkeypatch) -> None:
