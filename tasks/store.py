@@ -58,9 +58,7 @@ class Artefact:
         if name is None:
             keys = (table.column(column).to_pylist() for column in KEY)
             name = part_name(zip(*keys, strict=True))
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd")
-        self.store.write_bytes(f"{self.address}/{name}", buffer.getvalue(), once=once)
+        self.store.write_table(f"{self.address}/{name}", table, once=once)
         return name
 
     def holds(self, keys: Iterable[tuple[str, str]]) -> bool:
@@ -124,9 +122,9 @@ class Store:
         """Write a document as readable JSON, whole or not at all."""
         self.write_bytes(path, json.dumps(document, indent=2, sort_keys=True).encode())
 
-    def write_table(self, path: str, table: pa.Table) -> None:
-        """Write a table as one Parquet file, whole or not at all."""
-        self.write_bytes(path, _parquet(table))
+    def write_table(self, path: str, table: pa.Table, *, once: bool = False) -> None:
+        """Write a table as one Parquet file, as :meth:`write_bytes` does."""
+        self.write_bytes(path, _parquet(table), once=once)
 
     def read_bytes(self, path: str) -> bytes:
         """Content of a file; ``FileNotFoundError`` where there is none."""

@@ -72,6 +72,15 @@ def test_only_the_columns_asked_for_are_read(artefact: Artefact) -> None:
     assert artefact.read(columns=["value"]).column_names == ["benchmark", "item_id", "value"]
 
 
+def test_traces_take_less_room_than_their_floats(artefact: Artefact) -> None:
+    """Lists of floats are split by bytes; Parquet as it comes takes more than the floats."""
+    entropies = np.random.default_rng(0).gamma(0.3, 0.5, (64, 200)).astype(np.float32)
+    ids = [f"{n:02}" for n in range(64)]
+    artefact.append(pa.table({"benchmark": ["b"] * 64, "item_id": ids, "entropy": list(entropies)}))
+    assert len(artefact.store.read_bytes(artefact.parts()[0])) < entropies.nbytes
+    assert np.array_equal(np.stack(artefact.read()["entropy"].to_pylist()), entropies)
+
+
 def test_the_digest_changes_with_the_rows_there_are(artefact: Artefact) -> None:
     before = artefact.digest()
     artefact.append(rows("a"))
