@@ -2,10 +2,11 @@
 #   docker build -f infra/images/cpu.Dockerfile -t entropy-sentinel:cpu .
 FROM python:3.11-slim-bookworm
 
-# Compilers of numba and vLLM's CPU build at run time, and the allocator that the latter preloads.
+# Compilers of numba and vLLM's CPU build at run time, the allocator that the latter preloads, and
+# wget, by which KubeRay asks after a node's health.
 # hadolint ignore=DL3008
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends g++ libnuma1 libtcmalloc-minimal4 tini \
+ && apt-get install --yes --no-install-recommends g++ libnuma1 libtcmalloc-minimal4 tini wget \
  && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /app

@@ -3,10 +3,10 @@
 # vLLM's wheels bring CUDA's libraries; the host brings the driver and its container toolkit.
 FROM python:3.11-slim-bookworm
 
-# Triton compiles kernels at run time.
+# Triton compiles kernels at run time; KubeRay asks after a node's health by wget.
 # hadolint ignore=DL3008
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends gcc g++ libnuma1 tini \
+ && apt-get install --yes --no-install-recommends gcc g++ libnuma1 tini wget \
  && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /app

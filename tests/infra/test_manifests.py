@@ -133,6 +133,10 @@ def test_ray_nodes_have_tokens_the_right_version_and_images_of_their_kind() -> N
             (container,) = group["template"]["spec"]["containers"]
             wants_gpu = "nvidia.com/gpu" in container["resources"]["limits"]
             assert wants_gpu == (name == "gpu") == container["image"].endswith(":gpu")
+            # KubeRay refuses labels among the start parameters: they are a field of the group.
+            assert "labels" not in group["rayStartParams"]
+            assert name == "head" or group["labels"] == {"node-type": name}
+        assert spec.get("autoscalerOptions", {"version": "v2"})["version"] == "v2"
 
 
 def test_the_cluster_file_fits_rays_own_schema() -> None:
