@@ -248,12 +248,13 @@ class _Pace:
 def summary(problems: Sequence[SentinelError], asked: int, what: str) -> SentinelError | None:
     """One error for all questions that got no answer, ``None`` if there are none.
 
-    ``what`` is their plural, as ``prompts``.
+    ``what`` is their plural, as ``prompts``. It is :class:`Quoting` if it has a server's words.
     """
     if not problems:
         return None
     first = problems[0]
-    return EndpointError(
+    kind = Quoting if isinstance(first, Quoting) else EndpointError
+    return kind(
         f"{len(problems)} of {asked} {what} got no answer; the first: {first.problem}",
         f"{first.remedy} (a rerun asks only for the missing ones)",
     )

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from tasks.endpoint import Quoting
 from tasks.engines.contract import Batch, Prompt, to_generation_table
 from tasks.engines.pool import EnginePool
+from tasks.errors import EndpointError
 from tasks.jobs import Job
 from tasks.store import Artefact, Store
-from tasks.verdicts import judge_batch
+from tasks.verdicts import settle, without_text
 
 Progress = Callable[[int, int], None]
 
@@ -81,21 +83,31 @@ def generate(
                 progress(done, len(items))
         problem = problem or (batch.problem if batch else None)
     if problem is not None:
-        raise problem
+        raise _public(problem, job)
     return Generated(len(items), len(prompts), tokens, time.monotonic() - start)
 
 
 def _keep(job: Job, items: pa.Table, table: pa.Table, store: Store) -> None:
     """Store a batch of responses; without their text if no word of them is to be kept.
 
-    A text that is not kept has to be judged now. Its verdicts are written first: a response is the
-    mark of a finished item, and a crash in between only means answering the batch again.
+    A text that is not kept has to be judged now. The verdicts added are those of the part that is
+    stored, which may be another run's.
     """
     if job.quiet:
-        job.verdicts(store).append(judge_batch(job, items, table, store), once=True)
-        nothing = pa.nulls(len(table), pa.string())
-        table = table.set_column(table.column_names.index("text"), table.field("text"), nothing)
-    job.responses(store).append(table, once=True)
+        table = without_text(job, items, table, store)
+    name = job.responses(store).append(table, once=True)
+    if job.quiet:
+        settle(job, store, name)
+
+
+def _public(problem: Exception, job: Job) -> Exception:
+    """The problem without a server's words where they may quote what must not be kept."""
+    if not (job.quiet and isinstance(problem, Quoting)):
+        return problem
+    return EndpointError(
+        f"{job.name}: the server failed; its message may quote an item and is not shown",
+        problem.remedy,
+    )
 
 
 def _in_flight(

@@ -28,6 +28,7 @@ from tasks.keys import digest
 from tasks.records import KEY
 
 _PART = "part-"
+_SCHEMA_METADATA = (b"record", b"schema_version")
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,11 @@ class Artefact:
         tables = [self.store.read_parquet(part, wanted) for part in self.parts()]
         if not tables:
             return None
-        return _distinct(pa.concat_tables(tables, promote_options="permissive"))
+        whole = pa.concat_tables(tables, promote_options="permissive")
+        # What a part says of itself is not said of all of them together.
+        about = whole.schema.metadata or {}
+        shared = {name: value for name, value in about.items() if name in _SCHEMA_METADATA}
+        return _distinct(whole.replace_schema_metadata(shared))
 
     def done(self) -> set[str]:
         """Ids of the items that are already there."""

@@ -2,14 +2,20 @@
 
 What a model judge says is stored apart from the verdicts (``Judgement``, with tokens and money), so
 it is paid for once: by another link of a chain, a larger sample or more attempts it is found again.
+
+Where no text is kept, verdicts travel in the file of the responses they are about, which is written
+whole or not at all. So whatever becomes of a run, and however many run at once, a verdict never
+meets another response than the one it was given on.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.errors import SentinelError
 from tasks.jobs import Job
@@ -19,6 +25,12 @@ from tasks.records import KEY, Verdict, from_table, to_table
 from tasks.store import Artefact, Store
 
 Progress = Callable[[int, int], None]
+
+# Of a Parquet file of responses without text: the verdicts on what the texts were.
+_VERDICTS = b"sentinel.verdicts"
+
+#: In place of a server's words about a request it refused, which may quote the question.
+NOT_KEPT = "the endpoint refused the request; its words are not kept"
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,10 @@ def judge_artefact(
         cannot be judged again by other settings.
     """
     judge, verdicts = job.experiment.judge, job.verdicts(store)
+    if job.quiet:
+        return Judging(
+            sum(_add_settled(job, store, name) for name in _unjudged(job, store, verdicts))
+        )
     if judge.llm is None:
         return Judging(_judge_by_rules(job, items, store, progress))
     names = _unjudged(job, store, verdicts)
@@ -77,6 +93,43 @@ def judge_artefact(
     if judged.problem is not None:
         raise judged.problem
     return Judging(added, judged.spending)
+
+
+def without_text(job: Job, items: pa.Table, responses: pa.Table, store: Store) -> pa.Table:
+    """Responses judged now, with no word of theirs left, to be stored with their verdicts inside.
+
+    Raises
+    ------
+    EndpointError
+        If a model judge could not be asked for all of them.
+    """
+    rows = judge_batch(job, items, responses, store).to_pylist()
+    about = {"address": job.verdicts(store).address, "rows": rows}
+    metadata = {**(responses.schema.metadata or {}), _VERDICTS: json.dumps(about).encode()}
+    refused = pc.is_valid(responses["error"])
+    kept = {
+        "text": pa.nulls(len(responses), pa.string()),
+        "error": pc.if_else(refused, NOT_KEPT, pa.scalar(None, pa.string())),
+    }
+    for name, column in kept.items():
+        place = responses.column_names.index(name)
+        responses = responses.set_column(place, responses.field(name), column)
+    return responses.replace_schema_metadata(metadata)
+
+
+def settle(job: Job, store: Store, name: str) -> int:
+    """Add the verdicts that came with a stored part of responses; returns how many.
+
+    None are added where another judge than the job's gave them, which another run has.
+    """
+    responses, verdicts = job.responses(store), job.verdicts(store)
+    part = store.read_parquet(f"{responses.address}/{name}", [*KEY])
+    about = json.loads((part.schema.metadata or {}).get(_VERDICTS, b"{}"))
+    if about.get("address") != verdicts.address:
+        return 0
+    given = [Verdict(**row) for row in about["rows"]]
+    verdicts.append(to_table(given, Verdict), name)
+    return len(given)
 
 
 def judge_batch(job: Job, items: pa.Table, responses: pa.Table, store: Store) -> pa.Table:
@@ -107,13 +160,19 @@ def _unjudged(job: Job, store: Store, verdicts: Artefact) -> list[str]:
     return [name for name in there if name not in set(have)]
 
 
-def _texts(job: Job, store: Store, name: str) -> pa.Table:
-    address = job.responses(store).address
-    if job.quiet:
+def _add_settled(job: Job, store: Store, name: str) -> int:
+    added = settle(job, store, name)
+    if not added:
+        address = job.responses(store).address
         raise SentinelError(
             f"{job.name}: the texts of {name} were not kept, so they cannot be judged anew",
             f"put back the judge's settings, or delete {address} to generate and judge them again",
         )
+    return added
+
+
+def _texts(job: Job, store: Store, name: str) -> pa.Table:
+    address = job.responses(store).address
     return store.read_parquet(f"{address}/{name}", [*KEY, "text", "finish"])
 
 
