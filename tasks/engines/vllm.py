@@ -21,6 +21,7 @@ import numpy as np
 import psutil
 
 from tasks.conf import Decoding, Model
+from tasks.engines import causes
 from tasks.engines.capture.collector import EXTENSION, CaptureRefused, Collector, Gap
 from tasks.engines.contract import Batch, Prompt, Recorder, TokenTrace, to_generation_table
 from tasks.errors import EngineDied, SentinelError
@@ -78,15 +79,18 @@ class VllmEngine:
         import vllm
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        output = causes.Output()
         try:
             self._engine = AsyncLLM.from_engine_args(
                 _engine_args(self._model, self._decoding, capture=obstacle is None)
             )
         except (OSError, ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+            cause = output.cause() or _first_line(error)
             raise SentinelError(
-                f"model {self._model.name!r}: vLLM cannot load {self._model.model!r}: "
-                f"{_first_line(error)}",
-                "check `model`, `revision` and `options` in its YAML, and the memory it needs",
+                f"model {self._model.name!r}: vLLM cannot load {self._model.model!r}: {cause}",
+                causes.MEMORY_REMEDY
+                if causes.of_memory(cause)
+                else "check `model`, `revision` and `options` in its YAML, and the memory it needs",
             ) from None
         self._tokenizer: Any = self._engine.get_tokenizer()
         self._seeded = not on_cpu
@@ -98,6 +102,7 @@ class VllmEngine:
             self._decoding,
             self._model.price,
         )
+        self._output = causes.Output()
         me = psutil.Process()
         return [me.pid, *(child.pid for child in me.children(recursive=True))]
 
@@ -207,8 +212,8 @@ class VllmEngine:
                 {"prompt_token_ids": tokens}, params, request
             ):
                 final = output
-        except (EngineDeadError, EngineGenerateError) as error:
-            raise self._died(error) from None
+        except (EngineDeadError, EngineGenerateError):
+            raise self._died() from None
         if final is None:
             raise EngineDied("vLLM ended a request without an answer", "rerun")
         return final.outputs[0]
@@ -226,8 +231,8 @@ class VllmEngine:
         except Gap as gap:
             _log.warning("request %s is answered again, with log-probabilities: %s", request, gap)
             return None, None
-        except (EngineDeadError, EngineGenerateError) as error:
-            raise self._died(error) from None
+        except (EngineDeadError, EngineGenerateError):
+            raise self._died() from None
         finally:
             capture.forget(request)
         # A sampled token's own log-probability may round to a hair above 0.
@@ -245,10 +250,14 @@ class VllmEngine:
         flat = np.asarray(completion.logprobs.logprobs, dtype=np.float32).reshape(n, -1)
         return TokenTrace.from_logprobs(flat[:, 1:], flat[:, 0], self._keep_top)
 
-    def _died(self, error: BaseException) -> EngineDied:
+    def _died(self) -> EngineDied:
+        cause = self._output.cause()
         return EngineDied(
-            f"model {self._model.name!r}: the vLLM engine ended: {_first_line(error)}",
-            "rerun; what was stored is kept. If it recurs, lower max_num_seqs or max_tokens",
+            f"model {self._model.name!r}: the vLLM engine ended: "
+            f"{cause or 'its process is gone and wrote no error, as if it was killed'}",
+            f"rerun; what was stored is kept. If it recurs, {causes.MEMORY_REMEDY}"
+            if cause and causes.of_memory(cause)
+            else "rerun; what was stored is kept. If it recurs, lower max_num_seqs or max_tokens",
         )
 
 
