@@ -71,6 +71,10 @@ class Service:
     process: subprocess.Popen | None = None
 
     def start(self) -> None:
+        self.launch()
+        self.await_up()
+
+    def launch(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [str(part) for part in self.command],
@@ -80,6 +84,8 @@ class Service:
                 start_new_session=True,
                 user=self.user,
             )
+
+    def await_up(self) -> None:
         await_true(self.up, 120, f"start of {self.command[0]} ({self.text()[-2000:]})")
 
     def up(self) -> bool:
@@ -111,7 +117,9 @@ def running(*services: Service) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for service in services:
             stack.callback(service.stop)
-            service.start()
+            service.launch()
+        for service in services:
+            service.await_up()
         yield
 
 
@@ -257,9 +265,12 @@ class RayCluster:
         more = ["--head", "--port", self.port, "--num-cpus", 0, "--include-dashboard", "false"]
         self._start(*more, "--ray-client-server-port", free_port())
 
-    def worker(self, cpus: int, environment: Mapping[str, str] | None = None) -> subprocess.Popen:
+    def worker(
+        self, cpus: int, environment: Mapping[str, str] | None = None, *more: object
+    ) -> subprocess.Popen:
+        """Join a node; ``more`` are options of ``ray start``, such as its labels."""
         join = ("--address", f"127.0.0.1:{self.port}", "--num-cpus", cpus)
-        return self._start(*join, environment=environment)
+        return self._start(*join, *more, environment=environment)
 
     def lose(self, node: subprocess.Popen) -> None:
         """End a node with its raylet and all workers, without a word to the head."""
@@ -280,7 +291,8 @@ class RayCluster:
         clients = {k: v for k, v in self.clients.items() if k != "RAY_ADDRESS"}
         given = clean_environment() | QUIET | clients | dict(environment or {})
         node = subprocess.Popen(
-            [str(BIN / "ray"), "start", *map(str, [*options, *common])],
+            # Each node takes all GPUs of this machine unless it is told how many it has.
+            [str(BIN / "ray"), "start", "--num-gpus", "0", *map(str, [*options, *common])],
             stdout=log.open("wb"),
             stderr=subprocess.STDOUT,
             env=given | {"RAY_TMPDIR": str(self.folder), "RAY_raylet_start_wait_time_s": "100"},

@@ -13,12 +13,12 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.live.conftest import BENCHMARKS, Lab
+from tests.live.postgres_pages import pages_on, rows
 from tests.live.services import (
     BIN,
     QUIET,
     Postgres,
     RayCluster,
-    Service,
     clean_environment,
     free_port,
     object_store,
@@ -44,31 +44,8 @@ def database() -> Iterator[Postgres]:
 @pytest.fixture(scope="module")
 def pages(database: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Environment of the clients of `sentinel ui` over PostgreSQL."""
-    folder = tmp_path_factory.mktemp("pages")
-    prefect, mlflow = free_port(), free_port()
-    command = [BIN / "sentinel", "ui", "--prefect-port", prefect, "--mlflow-port", mlflow]
-    databases = {
-        "PREFECT_API_DATABASE_CONNECTION_URL": database.url("asyncpg", "prefect"),
-        "MLFLOW_BACKEND_STORE_URI": database.url("psycopg2", "mlflow"),
-        "SENTINEL_ROOT": str(folder),
-    }
-    ui = Service(command, folder / "ui.txt", f"http://127.0.0.1:{mlflow}/health", databases)
-    with running(ui):
-        yield {
-            "PREFECT_API_URL": f"http://127.0.0.1:{prefect}/api",
-            "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{mlflow}",
-        }
-
-
-def rows(database: Postgres, name: str, query: str) -> list[str]:
-    import psycopg2
-
-    with psycopg2.connect(
-        host="127.0.0.1", port=database.port, user="sentinel", dbname=name
-    ) as connection:
-        cursor = connection.cursor()
-        cursor.execute(query)
-        return [str(row[0]) for row in cursor.fetchall()]
+    with pages_on(database, tmp_path_factory.mktemp("pages")) as clients:
+        yield clients
 
 
 @pytest.mark.long
