@@ -1,7 +1,7 @@
 """Limits over all runs: how many jobs may use GPUs, or ask a paid judge, at once.
 
 ``sentinel deploy`` sets them; without it there are none. A slot is a lease that its holder renews,
-so one held by a killed run is free again after minutes.
+so one held by a killed run is free again after a minute.
 """
 
 from __future__ import annotations
@@ -10,20 +10,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import ConcurrencyLeaseHolder
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
+from prefect.runtime import task_run
 
 GPU_JOBS = "sentinel-gpu-jobs"
 JUDGE_JOBS = "sentinel-judge-jobs"
 
+# The shortest lease that the server grants.
+_LEASE_S = 60
+
 
 @contextmanager
 def slot(name: str, needed: bool) -> Iterator[None]:
-    """Hold one slot of a limit for the block; nothing is held unless it is needed and is set."""
+    """Hold one slot of a limit for the block; nothing is held unless it is needed and is set.
+
+    A job whose lease is lost, as when the server is away for longer than a lease, goes on with a
+    warning: what it does is worth more than the limit.
+    """
     if not (needed and _is_set(name)):
         yield
         return
-    with concurrency(name, strict=False):
+    # The page of the limit names the holder.
+    holder = ConcurrencyLeaseHolder(type="task_run", id=task_run.id) if task_run.id else None
+    with concurrency(name, strict=False, lease_duration=_LEASE_S, holder=holder):
         yield
 
 

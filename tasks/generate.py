@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -132,7 +133,9 @@ def _in_flight(
                     alone = False
                     yield None
                 else:
-                    running[threads.submit(_attempt, pool, chunk)] = chunk
+                    # What is logged there belongs to the run that asks.
+                    here = contextvars.copy_context()
+                    running[threads.submit(here.run, _attempt, pool, chunk)] = chunk
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
                 batch = future.result()

@@ -1,5 +1,6 @@
 """Generation: only what is missing, and nothing that was answered is lost."""
 
+import contextvars
 import dataclasses
 
 import pytest
@@ -110,6 +111,21 @@ def test_progress_counts_what_was_there_before(make_job, store) -> None:
 
 
 # Text that is not kept
+
+
+def test_what_an_engine_logs_belongs_to_the_run_that_asks(make_job, store) -> None:
+    """Prefect finds the run of a line in the context, which new threads begin without."""
+    run = contextvars.ContextVar("run", default="none")
+    seen = []
+
+    class Telling(ListedPool):
+        def generate(self, prompts):
+            seen.append(run.get())
+            return super().generate(prompts)
+
+    run.set("this")
+    generate(make_job(), ITEMS, Telling(), store)
+    assert set(seen) == {"this"}
 
 
 def test_without_text_the_verdicts_are_there_and_the_texts_are_not(make_job, store) -> None:
