@@ -54,7 +54,12 @@ def load_sensitivity(path: str | Path) -> Sensitivity:
     path = Path(path)
     document = _read(path)
     experiments = path.resolve().parent.parent / "experiments"
-    file = experiments / f"{document.pop('experiment', '')}.yaml"
+    base = document.pop("experiment", None)
+    if not isinstance(base, str):
+        raise SentinelError(
+            f"{path}: `experiment` is missing", "name the file in conf/experiments that is varied"
+        )
+    file = experiments / f"{base}.yaml"
     variants = document.get("variants") or {}
     if not isinstance(variants, dict) or not all(isinstance(v, dict) for v in variants.values()):
         raise SentinelError(f"{path}: `variants` is no mapping", "write `NAME: {field: value}`")
@@ -90,9 +95,9 @@ def _experiment(path: Path, document: dict[str, Any], source: str | None = None)
         names = document.setdefault(kind, [])
         if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
             raise SentinelError(f"{path}: `{kind}` is not a list of names", f"list {kind} by name")
-    document["models"] = [load_named(root, "models", n, Model) for n in document["models"]]
+    document["models"] = [load_named(root, "models", n, Model, path) for n in document["models"]]
     document["benchmarks"] = [
-        load_named(root, "benchmarks", n, Benchmark) for n in document["benchmarks"]
+        load_named(root, "benchmarks", n, Benchmark, path) for n in document["benchmarks"]
     ]
     if "judge" in document:
         document["judge"] = load_judge(root, document["judge"], f"{path}, judge")
@@ -113,13 +118,13 @@ def load_judge(root: Path, judge: Any, source: str) -> Any:
     Names are files ``ROOT/judges/NAME.yaml``. ``source`` is named in errors.
     """
     if isinstance(judge, str):
-        path = _find(root, "judges", judge)
+        path = _find(root, "judges", judge, source)
         found = load_judge(root, _read(path), str(path))
         return _named_as_its_file(found, judge, path)
     if not isinstance(judge, dict):
         raise SentinelError(f"{source}: neither a name nor fields", "see docs/judging.md")
     if isinstance(judge.get("llm"), str):
-        judge = judge | {"llm": load_named(root, "judges", judge["llm"], LlmJudge)}
+        judge = judge | {"llm": load_named(root, "judges", judge["llm"], LlmJudge, source)}
     anything: Any = Judge  # A union is no class, which is what the signature below says.
     return _validate(source, judge, anything)
 
@@ -145,22 +150,28 @@ def hidden_benchmarks() -> set[str]:
     return {name.casefold() for name in hidden}
 
 
-def load_named(root: Path, kind: str, name: str, cls: type[T]) -> T:
-    """Read ``ROOT/KIND/NAME.yaml``; an unknown name is an error that offers the nearest ones."""
-    path = _find(root, kind, name)
+def load_named(
+    root: Path, kind: str, name: str, cls: type[T], source: str | Path | None = None
+) -> T:
+    """Read ``ROOT/KIND/NAME.yaml``; an unknown name is an error that offers the nearest ones.
+
+    ``source`` is the file that names it, for that error.
+    """
+    path = _find(root, kind, name, source)
     document = _read(path)
     if cls is not Prompt:
         document = _with_prompt(root, document)
     return _named_as_its_file(_validate(path, document, cls), name, path)
 
 
-def _find(root: Path, kind: str, name: str) -> Path:
+def _find(root: Path, kind: str, name: str, source: str | Path | None = None) -> Path:
     path = root / kind / f"{name}.yaml"
     if not path.exists():
         known = sorted(p.stem for p in (root / kind).glob("*.yaml"))
         near = difflib.get_close_matches(name, known, n=3) or known
+        named_in = f"{source}: " if source else ""
         raise SentinelError(
-            f"{kind[:-1]} {name!r} is unknown: {path} does not exist",
+            f"{named_in}{kind[:-1]} {name!r} is unknown: {path} does not exist",
             f"did you mean {', '.join(near) or 'to create it'}?",
         )
     return path
@@ -180,18 +191,61 @@ def parse_section(cls: type[S], document: dict[str, Any], source: str) -> S:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = _parse(path, path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SentinelError(f"{path} does not exist", "check the path") from None
     except OSError as error:
         raise SentinelError(
             f"{path} cannot be read: {error.strerror}", "give a YAML file that you may read"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SentinelError(f"{path} is not valid YAML: {error}", "mend the line named") from None
+    except UnicodeDecodeError as error:
+        raise SentinelError(f"{path} is no text: {error}", "give a YAML file in UTF-8") from None
     if not isinstance(document, dict):
         raise SentinelError(f"{path} holds no fields", "write `field: value` lines")
     return {key: _expand(path, value) for key, value in document.items()}
+
+
+def _parse(path: Path, text: str) -> Any:
+    """Plain values of a YAML text, in which no mapping may name a key twice.
+
+    YAML forbids that, but its parser would take the last value in silence.
+    """
+    try:
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            _refuse_repeats(path, node)
+            return loader.construct_document(node) if node is not None else None
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        raise SentinelError(
+            f"{path}{line}: not valid YAML: {error.problem or error.context}", "mend that line"
+        ) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # A character, a date that is none, an alias inside of what it stands for.
+        raise SentinelError(f"{path}: not valid YAML: {error}", "mend that text") from None
+
+
+def _refuse_repeats(path: Path, node: yaml.Node | None) -> None:
+    if isinstance(node, yaml.SequenceNode):
+        for member in node.value:
+            _refuse_repeats(path, member)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    lines: dict[str, int] = {}
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in lines:
+                raise SentinelError(
+                    f"{path}, line {line}: `{key.value}` was given in line {lines[key.value]}",
+                    "keep one of the two",
+                )
+            lines[key.value] = line
+        _refuse_repeats(path, value)
 
 
 def _expand(path: Path, value: Any) -> Any:
@@ -245,7 +299,9 @@ def _validate(source: str | Path, document: dict[str, Any], cls: type[S]) -> S:
         problems = []
         for e in error.errors():
             where = ".".join(str(p) for p in e["loc"])
-            problems.append(f"{where or cls.__name__.lower()}: {e['msg']}")
+            told = "unknown field" if e["type"] == "unexpected_keyword_argument" else e["msg"]
+            told = told.removeprefix("Value error, ")
+            problems.append(f"{where}: {told}" if where else told)
         raise SentinelError(
             f"{source}: " + "; ".join(problems), "mend these fields; docs/conf.md lists them all"
         ) from None

@@ -98,7 +98,7 @@ def test_validate_counts_what_would_run(sentinel, experiment) -> None:
         ({"models": ["n"]}, "model 'n' is unknown"),
         ({"sweep": {"sizes": [1], "estimators": ["forrest-isotonic"]}}, "forest-isotonic"),
         ({"sweep": {"sizes": [2]}}, "k = 2 leaves no unseen benchmark among 2"),
-        ({"limits": 3}, "limits: Unexpected keyword"),
+        ({"limits": 3}, "limits: unknown field"),
     ],
     ids=["model", "estimator", "k", "field"],
 )

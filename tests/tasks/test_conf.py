@@ -88,11 +88,11 @@ def test_everything_in_this_repositorys_conf_is_valid(kind: str) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"modles": ["m"]}, ["demo.yaml: modles:", "Unexpected keyword"]),
+        ({"modles": ["m"]}, ["demo.yaml: modles:", "unknown field"]),
         ({"limit": "ten"}, ["demo.yaml: limit:", "valid integer"]),
         ({"limit": 0}, ["limit:", "greater than or equal to 1"]),
         ({"store_text": "perhaps"}, ["store_text:", "valid boolean"]),
-        ({"decoding": {"temprature": 1}}, ["decoding.temprature:", "Unexpected keyword"]),
+        ({"decoding": {"temprature": 1}}, ["decoding.temprature:", "unknown field"]),
         ({"decoding": {"temperature": -1}}, ["decoding.temperature:", "greater than or equal"]),
         ({"decoding": {"top_k": 101}}, ["decoding.top_k:", "less than or equal to 100"]),
         ({"prompt": "Solve it."}, ["prompt:", "must contain {question}"]),
@@ -127,7 +127,7 @@ def test_a_mistake_in_an_experiment_is_named(conf: Conf, change: dict, words: li
         (MODEL | {"model": ""}, ["model:", "at least 1 character"]),
         (MODEL | {"name": "a/b"}, ["name:", "match pattern"]),
         (MODEL | {"name": "other"}, ["the name is 'other'", "make it 'm', as the file"]),
-        (MODEL | {"resources": {"gpu": 1}}, ["resources.gpu:", "Unexpected keyword"]),
+        (MODEL | {"resources": {"gpu": 1}}, ["resources.gpu:", "unknown field"]),
         (MODEL | {"resources": {"replicas": 0}}, ["resources.replicas:", "greater than"]),
         (MODEL | {"endpoint": REMOTE["endpoint"]}, ["engine: vllm takes none"]),
         (MODEL | {"engine": "openai"}, ["engine: openai needs an `endpoint`"]),
@@ -153,7 +153,7 @@ def test_a_mistake_in_a_model_is_named(conf: Conf, model: dict, words: list[str]
         ({"tolerance": 1.5}, ["tolerance:", "less than 1"]),
         ({"answer_type": "number"}, ["answer_type:", "'numeric'"]),
         ({"prompt": "Answer:"}, ["prompt:", "must contain {question}"]),
-        ({"fields": {"reply": "x"}}, ["fields.reply:", "Unexpected keyword"]),
+        ({"fields": {"reply": "x"}}, ["fields.reply:", "unknown field"]),
         ({"fields": {"absolute_error": "e", "tolerance": "t"}}, ["exclude each other"]),
         ({"fields": {"scaled_by_unit": True}}, ["`scaled_by_unit` needs `unit`"]),
         ({"answer_types": {"int": {"type": "numeric"}}}, ["`fields.answer_type`; name it"]),
@@ -213,8 +213,45 @@ def test_a_missing_variable_is_named_with_its_file(conf: Conf, monkeypatch) -> N
 def test_yaml_that_does_not_parse_is_named_with_its_line(conf: Conf) -> None:
     conf.write("experiments", "demo", "name: demo\nmodels: [m\n")
     message = conf.error()
-    assert "demo.yaml is not valid YAML" in message
-    assert "line 3" in message
+    assert "demo.yaml, line 3: not valid YAML: expected ',' or ']'" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: demo\nmodels: [m]\nmodels: [n]\n", "line 3: `models` was given in line 2"),
+        ("name: demo\nsweep: {seed: 1, seed: 2}\n", "line 2: `seed` was given in line 2"),
+        ("name: demo\nlist:\n- {a: 1}\n- a: 1\n  a: 3\n", "line 5: `a` was given in line 4"),
+        ("name: demo\n\tlimit: 3\n", "line 2: not valid YAML"),
+        ("limit: !!python/object/apply:os.getcwd []\n", "line 1: not valid YAML"),
+        ("limit: *nothing\n", "line 1: not valid YAML: found undefined alias"),
+        ("a: &a [*a]\n", "not valid YAML"),
+        ("name: 2026-02-30\n", "not valid YAML"),
+        ("name: \x00\n", "not valid YAML"),
+    ],
+    ids=["twice", "twice in a line", "twice in a list", "tab", "code", "alias", "itself", "date",
+         "character"],
+)  # fmt: skip
+def test_what_yaml_forbids_is_told_with_its_line(conf: Conf, text: str, words: str) -> None:
+    conf.write("experiments", "demo", text)
+    assert f"demo.yaml{'' if words.startswith('not') else ', '}" in conf.error()
+    assert words in conf.error()
+
+
+def test_a_key_may_stand_again_elsewhere(conf: Conf) -> None:
+    conf.experiment(EXPERIMENT | {"decoding": {"seed": 3}, "sweep": {"sizes": [1], "seed": 4}})
+    assert load_experiment(conf.path).decoding.seed == 3
+    assert load_experiment(conf.path).sweep.seed == 4
+
+
+def test_text_in_another_encoding_is_told(conf: Conf) -> None:
+    conf.path.write_bytes(b"\xff\xfen\x00")
+    assert "demo.yaml is no text" in conf.error()
+
+
+def test_an_unknown_name_is_told_with_the_file_that_names_it(conf: Conf) -> None:
+    conf.experiment(EXPERIMENT | {"models": ["n"]})
+    assert "demo.yaml: model 'n' is unknown" in conf.error()
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words\n"])

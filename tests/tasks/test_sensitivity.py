@@ -73,6 +73,7 @@ def test_without_such_variants_no_log_probabilities_are_kept(lab) -> None:
     ("changes", "words"),
     [
         ({"experiment": "smal"}, "smal.yaml does not exist"),
+        ({"experiment": None}, "`experiment` is missing"),
         ({"variants": {}}, "variants"),
         ({"variants": ["hot"]}, "`variants` is no mapping"),
         ({"variants": {"base": {}}}, "'base' is the name of the unchanged experiment"),
