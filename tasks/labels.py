@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib.metadata import version
+from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 
@@ -11,17 +10,17 @@ from estimators.config import parse
 from tasks.conf import Experiment
 from tasks.conf.choices import Request
 from tasks.features import Joined
-from tasks.keys import GENERATE_VERSION, PROFILE_VERSION, SWEEP_VERSION, digest
-from tasks.records import SCHEMA_VERSION
+from tasks.keys import digest
 from tasks.summary import SCOPES, SCORES
 from tasks.sweep import estimator_configs
+from tasks.versions import code_version
 
 #: Tags that tell one sweep from another; they are its parameters too.
 IDENTIFYING = ("label", "k", "estimators", "path", "seed")
 
 
 def sweep_tags(asked: Request, joined: Mapping[str, Joined]) -> dict[str, str]:
-    """Tags of a sweep, the same on its parent and its children but for the data.
+    """Tags of a sweep; those on data and benchmarks are about the models in ``joined``.
 
     ``data`` is a digest of the feature tables, so equal tags mean equal rows.
     """
@@ -36,10 +35,27 @@ def sweep_tags(asked: Request, joined: Mapping[str, Joined]) -> dict[str, str]:
         "path": settings.path,
         "seed": str(settings.seed),
         "judge": asked.experiment.judge.name,
-        "benchmarks": _benchmarks(asked.experiment),
+        "benchmarks": _versions(asked.experiment, _of(joined)),
         "data": digest(sorted(j.digest for j in joined.values())),
         "code": code_version(),
     }
+
+
+def compared_tags(
+    asked: Request, joined: Mapping[str, Joined], shared: tuple[str, ...] | None
+) -> dict[str, str]:
+    """Tags where models lack benchmarks: ``missing`` says which, ``shared`` what all have.
+
+    Empty where every model has all benchmarks of the experiment.
+    """
+    listed = [b.name for b in asked.experiment.benchmarks]
+    gaps = {
+        model: [name for name in listed if name not in one.table.benchmarks]
+        for model, one in joined.items()
+    }
+    lacking = [f"{model}: {', '.join(names)}" for model, names in gaps.items() if names]
+    tags = {"missing": "; ".join(lacking)} if lacking else {}
+    return tags | ({} if shared is None else {"shared": ", ".join(shared) or "none"})
 
 
 def estimator_tags(model: str, estimator: str) -> dict[str, str]:
@@ -55,12 +71,12 @@ def estimator_tags(model: str, estimator: str) -> dict[str, str]:
     }
 
 
-def trained_on(experiment: Experiment) -> dict[str, str]:
-    """Facts about a registered estimator's training rows."""
+def trained_on(experiment: Experiment, benchmarks: Sequence[str]) -> dict[str, str]:
+    """Facts about a registered estimator's training rows, which are of these benchmarks."""
     decoding = experiment.decoding
     return {
         "experiment": experiment.name,
-        "benchmarks": _benchmarks(experiment),
+        "benchmarks": _versions(experiment, benchmarks),
         "judge": experiment.judge.name,
         "decoding": f"temperature {decoding.temperature}, at most {decoding.max_tokens} tokens, "
         f"entropies over the top {decoding.top_k}",
@@ -87,17 +103,16 @@ def metrics_of(table: pd.DataFrame) -> list[tuple[str, float, int]]:
     return rows
 
 
-def code_version() -> str:
-    """Version of the package and of the steps whose numbers depend on it."""
-    steps = {
-        "generate": GENERATE_VERSION,
-        "profile": PROFILE_VERSION,
-        "sweep": SWEEP_VERSION,
-        "schema": SCHEMA_VERSION,
-    }
-    listed = ", ".join(f"{name} {number}" for name, number in steps.items())
-    return f"{version('entropy-sentinel')} ({listed})"
+def shared_metrics_of(table: pd.DataFrame) -> list[tuple[str, float, int]]:
+    """:func:`metrics_of` over the shared benchmarks, unseen ones only, named ``aee.shared``."""
+    own = metrics_of(table)
+    return [(f"{name}.shared", value, k) for name, value, k in own if not name.endswith(".all")]
 
 
-def _benchmarks(experiment: Experiment) -> str:
-    return ", ".join(f"{b.name} v{b.version}" for b in experiment.benchmarks)
+def _of(joined: Mapping[str, Joined]) -> set[str]:
+    return {name for one in joined.values() for name in one.table.benchmarks}
+
+
+def _versions(experiment: Experiment, names: Collection[str]) -> str:
+    """These benchmarks of the experiment with their versions, in its order."""
+    return ", ".join(f"{b.name} v{b.version}" for b in experiment.benchmarks if b.name in names)

@@ -1,25 +1,21 @@
-"""The one writer of MLflow: a parent run a sweep, a child run a model x estimator.
+"""Sweeps in MLflow: a parent run a sweep, a child run a model x estimator.
 
-Re-running a sweep finds its runs by their tags and updates them; runs whose content is unchanged
-are not touched. Only the driver imports this module, so MLflow's database has a single writer.
+A sweep that is logged again finds its runs by their tags. What is unchanged stays as it is; what
+changed is replaced (:mod:`tasks.runs`). Only drivers import this module; several of them may log
+the same sweep at the same moment.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
-import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
 from tasks.conf.choices import Request
@@ -27,17 +23,20 @@ from tasks.errors import SentinelError
 from tasks.estimator import TrainedEstimator
 from tasks.features import Joined
 from tasks.keys import digest
-from tasks.labels import IDENTIFYING, estimator_tags, metrics_of, sweep_tags, trained_on
+from tasks.labels import (
+    IDENTIFYING,
+    compared_tags,
+    estimator_tags,
+    metrics_of,
+    shared_metrics_of,
+    sweep_tags,
+    trained_on,
+)
 from tasks.registry import register
+from tasks.runs import Runs, Wanted, connect, experiment_id
+from tasks.shared import over, shared_benchmarks
 from tasks.summary import SCORES, by_size, named_compositions, split_of
 from tasks.sweep import estimator_configs
-
-_TAG = "sentinel."
-# MLflow's servers refuse more.
-_LONGEST_TAG = 5000
-
-# Opens the experiment on its runs and charts; MLflow's default is a page for chat traces.
-_KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 
 @dataclass(frozen=True)
@@ -71,23 +70,16 @@ class Tracker:
     Raises
     ------
     SentinelError
-        If the database or server cannot be reached.
+        If the database or server cannot be reached, or the experiment is in its trash.
     """
 
     def __init__(self, experiment: str, uri: str, artifacts: str, page: str) -> None:
-        # Two minutes in all, with growing pauses: a restarted server is waited for, and one that
-        # is away for good is told sooner than MLflow would by itself.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "6")
         self._page = page
         try:
-            self._client = MlflowClient(uri)
-            found = self._client.get_experiment_by_name(experiment)
-            if found is None:
-                # Beside a database, artifacts would otherwise land in the working folder.
-                location = None if uri.startswith("http") else f"{artifacts}/{experiment}"
-                self._id = self._client.create_experiment(experiment, location, tags=_KIND)
-            else:
-                self._id = found.experiment_id
+            client = connect(uri)
+            # Beside a database, artifacts would otherwise land in the working folder.
+            location = None if uri.startswith("http") else f"{artifacts}/{experiment}"
+            self._runs = Runs(client, experiment_id(client, experiment, location))
         except (MlflowException, OSError) as error:
             raise SentinelError(
                 f"MLflow at {_public(uri)} cannot be used: {error}",
@@ -104,7 +96,7 @@ class Tracker:
         description: str,
         report: str = "",
     ) -> TrackedSweep:
-        """Create or update the runs of one sweep, and the estimators trained on its rows.
+        """Create or replace the runs of one sweep, and register the estimators of its rows.
 
         Parameters
         ----------
@@ -112,7 +104,8 @@ class Tracker:
             Its experiment's name and sweep, and its label, tell this sweep from others. Estimators
             are registered for runs of the experiment as its file has it, without a label.
         joined, splits : mappings of model name to feature table and split table
-            Complete tables, one a model.
+            One a model. Models may lack benchmarks; scores to compare them by are then over those
+            that all have (:mod:`tasks.shared`).
         figures : mapping of file name to PNG
             Logged to the parent.
         notes : mapping of model name to notes
@@ -124,34 +117,55 @@ class Tracker:
         """
         name, settings = asked.experiment.name, asked.experiment.sweep
         labelled = [asked.label] * bool(asked.label)
-        sweep = digest([name, dataclasses.asdict(settings), *labelled])
+        sweep = {"sweep": digest([name, dataclasses.asdict(settings), *labelled])}
         tables = {model: by_size(table) for model, table in splits.items()}
-        title = " ".join([name, "sweep", *(f"({label})" for label in labelled)])
-        parent = self._run({"sweep": sweep, "kind": "sweep"}, title, None)
-        words = (description + report).encode()
-        shown = hashlib.sha256(b"".join(figures.values()) + words).hexdigest()
-        content = digest([shown, *(f.to_json(double_precision=15) for f in tables.values())])
-        if parent.data.tags.get(_TAG + "content") != content:
-            self._log_parent(parent, asked, joined, splits, tables)
-            self._log_files(parent, splits, tables, figures, notes, report)
-            self._client.set_tag(parent.info.run_id, "mlflow.note.content", description)
-            for model, table in splits.items():
-                self._log_children(parent, sweep, asked, joined[model], table, tables[model])
-            self._finish(parent, content)
+        shared = shared_benchmarks(joined)
+        compared = tables if shared is None else _compared(splits, shared)
+        children = [
+            child
+            for model, table in splits.items()
+            for child in _children(asked, joined[model], table, tables[model], compared, shared)
+        ]
+
+        def files(folder: Path) -> None:
+            pq.write_table(pa.concat_tables(splits.values()), folder / "splits.parquet")
+            summary = pd.concat(tables.values(), ignore_index=True)
+            summary.to_csv(folder / "summary.csv", index=False)
+            (folder / "notes.txt").write_text(
+                "\n".join(f"{m}: {n}" for m, ns in notes.items() for n in ns) or "nothing to note"
+            )
+            if report:
+                (folder / "report.html").write_text(report, encoding="utf-8")
+            (folder / "figures").mkdir()
+            for file, png in figures.items():
+                (folder / "figures" / file).write_bytes(png)
+
+        # A score of the parent is the median over models of the first estimator's.
+        first = estimator_configs(settings.estimators)[0].name
+        # Parameters of a run cannot change, but a sweep may gain a model or another judge.
+        tags = sweep_tags(asked, joined) | compared_tags(asked, joined, shared)
+        tags |= {"models": ", ".join(splits), "estimator": first}
+        parent = Wanted(
+            identity={"kind": "sweep"},
+            name=" ".join([name, "sweep", *(f"({label})" for label in labelled)]),
+            tags=tags,
+            params={key: tags[key] for key in IDENTIFYING if key in tags},
+            metrics=metrics_of(_over_models(compared, first)),
+            note=description,
+            files=files,
+            seen=digest([_hash(figures.values(), report), [c.content for c in children]]),
+        )
+        run = self._runs.settle(sweep, parent, children)
         if not asked.label:
             for model, table in joined.items():
-                trained = TrainedEstimator.of(table, trained_on(asked.experiment))
-                register(self._client, parent.info.run_id, f"{name}-{model}", trained)
-        return TrackedSweep(
-            self._id,
-            parent.info.run_id,
-            f"{self._page}/#/experiments/{self._id}/runs/{parent.info.run_id}",
-        )
+                about = trained_on(asked.experiment, table.table.benchmarks)
+                register(self._runs, f"{name}-{model}", TrainedEstimator.of(table, about))
+        return self._tracked(run.info.run_id)
 
     def log_variants(
         self, name: str, rows: pd.DataFrame, files: Mapping[str, bytes], description: str
     ) -> TrackedSweep:
-        """Create or update a run of a sensitivity experiment, with a child run a variant.
+        """Create or replace a run of a sensitivity experiment, with a child run a variant.
 
         Parameters
         ----------
@@ -164,140 +178,83 @@ class Tracker:
         description : str
             Markdown shown on the parent's page.
         """
-        group = digest(["sensitivity", name])
-        parent = self._run({"sensitivity": group, "kind": "sensitivity"}, name, None)
-        shown = hashlib.sha256(b"".join(files.values()) + description.encode()).hexdigest()
-        if parent.data.tags.get(_TAG + "content") != shown:
-            with tempfile.TemporaryDirectory() as scratch:
-                for file, content in files.items():
-                    (Path(scratch) / file).write_bytes(content)
-                self._client.log_artifacts(parent.info.run_id, scratch)
-            self._client.set_tag(parent.info.run_id, "mlflow.note.content", description)
-            for row in rows.to_dict("records"):
-                variant = str(row.pop("variant"))
-                identity = {"sensitivity": group, "kind": "variant", "variant": variant}
-                child = self._run(identity, variant, parent.info.run_id)
-                numbers = [(str(k).lower().replace(" ", "_"), float(v), 0) for k, v in row.items()]
-                finite = [point for point in numbers if point[1] == point[1]]
-                self._client.log_batch(child.info.run_id, _points(finite))
-                self._finish(child, digest(finite))
-            self._finish(parent, shown)
-        return TrackedSweep(
-            self._id,
-            parent.info.run_id,
-            f"{self._page}/#/experiments/{self._id}/runs/{parent.info.run_id}",
+        children = []
+        for row in rows.to_dict("records"):
+            variant = str(row.pop("variant"))
+            points = [(str(k).lower().replace(" ", "_"), float(v), 0) for k, v in row.items()]
+            finite = [point for point in points if point[1] == point[1]]
+            identity = {"kind": "variant", "variant": variant}
+            children.append(Wanted(identity, variant, metrics=finite))
+
+        def write(folder: Path) -> None:
+            for file, content in files.items():
+                (folder / file).write_bytes(content)
+
+        parent = Wanted(
+            identity={"kind": "sensitivity"},
+            name=name,
+            note=description,
+            files=write,
+            seen=digest([_hash(files.values()), [c.content for c in children]]),
+        )
+        group = {"sensitivity": digest(["sensitivity", name])}
+        return self._tracked(self._runs.settle(group, parent, children).info.run_id)
+
+    def _tracked(self, run_id: str) -> TrackedSweep:
+        experiment = self._runs.experiment_id
+        url = f"{self._page}/#/experiments/{experiment}/runs/{run_id}"
+        return TrackedSweep(experiment, run_id, url)
+
+
+def _compared(splits: Mapping[str, pa.Table], shared: tuple[str, ...]) -> dict[str, pd.DataFrame]:
+    """Medians over the shared benchmarks, of the models that have any composition of them."""
+    restricted = {model: over(table, shared) for model, table in splits.items()}
+    return {model: by_size(table) for model, table in restricted.items() if len(table)}
+
+
+def _over_models(tables: Mapping[str, pd.DataFrame], estimator: str) -> pd.DataFrame:
+    """Median over models of one estimator's scores, a row a k; empty where nothing is compared."""
+    if not tables:
+        return pd.DataFrame()
+    rows = pd.concat(tables.values(), ignore_index=True)
+    rows = rows[rows["estimator"] == estimator]
+    return rows.groupby("k", as_index=False).median(numeric_only=True)
+
+
+def _children(
+    asked: Request,
+    joined: Joined,
+    splits: pa.Table,
+    table: pd.DataFrame,
+    compared: Mapping[str, pd.DataFrame],
+    shared: tuple[str, ...] | None,
+) -> Iterable[Wanted]:
+    """The run of each estimator of one model."""
+    model = joined.table.model
+    pairs = named_compositions(splits)
+    tags = sweep_tags(asked, {model: joined}) | compared_tags(asked, {model: joined}, shared)
+    tags |= {f"composition.{n}": " + ".join(c) for n, c in pairs.items()}
+    for estimator in dict.fromkeys(table["estimator"]):
+        metrics = metrics_of(table[table["estimator"] == estimator])
+        if shared is not None and model in compared:
+            same = compared[model]
+            metrics += shared_metrics_of(same[same["estimator"] == estimator])
+        for pair, composition in pairs.items():
+            split = split_of(splits, estimator, composition)
+            scores = {score: split[f"{score}_unseen"] for score in SCORES}
+            metrics += [(f"{s}.{pair}", v, 0) for s, v in scores.items() if v == v]
+        described = estimator_tags(model, estimator)
+        yield Wanted(
+            identity={"kind": "estimator", "model": model, "estimator": estimator},
+            name=f"{model} {estimator}",
+            tags=tags | described,
+            params=described,
+            metrics=metrics,
         )
 
-    def _log_parent(
-        self,
-        parent: Run,
-        asked: Request,
-        joined: Mapping[str, Joined],
-        splits: Mapping[str, pa.Table],
-        tables: Mapping[str, pd.DataFrame],
-    ) -> None:
-        """Tags that tell sweeps apart, and the first estimator's scores to compare them by.
 
-        A score is the median over models; every estimator's own are those of the children.
-        """
-        settings = asked.experiment.sweep
-        first = estimator_configs(settings.estimators)[0].name
-        # Parameters of a run cannot change, but a sweep may gain a model or another judge.
-        tags = sweep_tags(asked, joined) | {"models": ", ".join(splits), "estimator": first}
-        rows = pd.concat(tables.values(), ignore_index=True)
-        scores = rows[rows["estimator"] == first].groupby("k", as_index=False).median(
-            numeric_only=True
-        )  # fmt: skip
-        params = [Param(name, tags[name][:_LONGEST_TAG]) for name in IDENTIFYING if name in tags]
-        self._client.log_batch(
-            parent.info.run_id, _points(metrics_of(scores)), params, _as_tags(tags)
-        )
-
-    def _log_files(
-        self,
-        parent: Run,
-        splits: Mapping[str, pa.Table],
-        tables: Mapping[str, pd.DataFrame],
-        figures: Mapping[str, bytes],
-        notes: Mapping[str, tuple[str, ...]],
-        report: str,
-    ) -> None:
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch)
-            pq.write_table(pa.concat_tables(splits.values()), folder / "splits.parquet")
-            summary = pd.concat(tables.values(), ignore_index=True)
-            summary.to_csv(folder / "summary.csv", index=False)
-            (folder / "notes.txt").write_text(
-                "\n".join(f"{m}: {n}" for m, ns in notes.items() for n in ns) or "nothing to note"
-            )
-            if report:
-                (folder / "report.html").write_text(report, encoding="utf-8")
-            (folder / "figures").mkdir()
-            for file, png in figures.items():
-                (folder / "figures" / file).write_bytes(png)
-            self._client.log_artifacts(parent.info.run_id, scratch)
-
-    def _log_children(
-        self,
-        parent: Run,
-        sweep: str,
-        asked: Request,
-        joined: Joined,
-        splits: pa.Table,
-        table: pd.DataFrame,
-    ) -> None:
-        model = joined.table.model
-        pairs = named_compositions(splits)
-        shared = sweep_tags(asked, {model: joined})
-        for estimator in dict.fromkeys(table["estimator"]):
-            identity = {"sweep": sweep, "kind": "estimator", "model": model, "estimator": estimator}
-            child = self._run(identity, f"{model} {estimator}", parent.info.run_id)
-            metrics = metrics_of(table[table["estimator"] == estimator])
-            for pair, composition in pairs.items():
-                split = split_of(splits, estimator, composition)
-                metrics += [
-                    (f"{score}.{pair}", split[f"{score}_unseen"], 0)
-                    for score in SCORES
-                    if split[f"{score}_unseen"] == split[f"{score}_unseen"]
-                ]
-            described = estimator_tags(model, estimator)
-            content = digest([metrics, described])
-            if child.data.tags.get(_TAG + "content") != content:
-                named = {f"composition.{n}": " + ".join(c) for n, c in pairs.items()}
-                params = [Param(k, v) for k, v in described.items()]
-                self._client.log_batch(
-                    child.info.run_id,
-                    _points(metrics),
-                    params,
-                    _as_tags(shared | described | named),
-                )
-            self._finish(child, content)
-
-    def _run(self, identity: Mapping[str, str], name: str, parent: str | None) -> Run:
-        """The run with these tags, or a new one."""
-        wanted = {_TAG + k: v for k, v in identity.items()}
-        query = " and ".join(f"tags.`{k}` = '{v}'" for k, v in wanted.items())
-        found = self._client.search_runs([self._id], query, ViewType.ACTIVE_ONLY, max_results=1)
-        if found:
-            return found[0]
-        tags = dict(wanted)
-        if parent is not None:
-            tags["mlflow.parentRunId"] = parent
-        return self._client.create_run(self._id, tags=tags, run_name=name)
-
-    def _finish(self, run: Run, content: str) -> None:
-        """Mark a run complete; an interrupted one keeps its old content tag and is redone."""
-        self._client.set_tag(run.info.run_id, _TAG + "content", content)
-        self._client.set_terminated(run.info.run_id)
-
-
-def _points(metrics: Sequence[tuple[str, float, int]]) -> list[Metric]:
-    now = int(time.time() * 1000)
-    return [Metric(name, value, now, step) for name, value, step in metrics]
-
-
-def _as_tags(tags: Mapping[str, str]) -> list[RunTag]:
-    return [RunTag(key, value[:_LONGEST_TAG]) for key, value in tags.items()]
+def _hash(contents: Iterable[bytes], text: str = "") -> str:
+    return hashlib.sha256(b"".join(contents) + text.encode()).hexdigest()
 
 
 def _public(uri: str) -> str:

@@ -18,6 +18,7 @@ DRIVER_ONLY = {
     "tasks.registry",
     "tasks.report",
     "tasks.results",
+    "tasks.runs",
     "tasks.servers",
     "tasks.track",
     "tasks.worker",

@@ -18,6 +18,7 @@ from tasks.errors import SentinelError
 from tasks.estimator import OUTPUT, TrainedEstimator
 from tasks.features import Joined
 from tasks.registry import example, load_registered, register
+from tasks.runs import Runs, connect, experiment_id
 
 ABOUT = {"experiment": "e", "judge": "rules"}
 
@@ -123,36 +124,114 @@ def test_damaged_files_are_refused(trained: TrainedEstimator, tmp_path: Path, da
         TrainedEstimator.load(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    folder = tmp_path_factory.mktemp("mlflow")
+    client = connect(f"sqlite:///{folder / 'mlflow.db'}")
+    return Runs(client, experiment_id(client, "e", (folder / "art").as_uri()))
+
+
+def versions(runs: Runs, name: str) -> list[int]:
+    return sorted(int(v.version) for v in runs.client.search_model_versions(f"name = '{name}'"))
+
+
+def champion(runs: Runs, name: str) -> int:
+    return int(runs.client.get_model_version_by_alias(name, "champion").version)
+
+
 @pytest.mark.slow
-def test_versions_follow_the_content(trained: TrainedEstimator, tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    client = MlflowClient(uri)
-    run = client.create_run(client.create_experiment("e", (tmp_path / "art").as_uri())).info.run_id
-
-    def champion() -> str:
-        return client.get_model_version_by_alias("e-m", "champion").version
-
-    assert register(client, run, "e-m", trained) == "1"
-    assert register(client, run, "e-m", trained) == "1"
-    assert str(champion()) == "1"
+def test_versions_follow_the_content(runs: Runs, trained: TrainedEstimator) -> None:
+    for _ in range(2):
+        assert register(runs, "e-m", trained) == "1"
+        assert champion(runs, "e-m") == 1
     other = TrainedEstimator.of(joined(seed=9), ABOUT)
-    assert register(client, run, "e-m", other) == "2"
-    assert str(champion()) == "2"
+    assert register(runs, "e-m", other) == "2"
+    assert champion(runs, "e-m") == 2
     # Back to the first content: its version is in use again, and there is no third.
-    assert register(client, run, "e-m", trained) == "1"
-    assert str(champion()) == "1"
-    assert len(client.search_model_versions("name = 'e-m'")) == 2
-    (first,) = [v for v in client.search_model_versions("name = 'e-m'") if str(v.version) == "1"]
+    assert register(runs, "e-m", trained) == "1"
+    assert champion(runs, "e-m") == 1
+    assert versions(runs, "e-m") == [1, 2]
+    first = runs.client.get_model_version("e-m", "1")
     assert "| a | 30 |" in first.description
-    assert load_registered(uri, "e-m").digest == trained.digest
-    with pytest.raises(SentinelError, match="registered are: e-m"):
-        load_registered(uri, "nobody")
+    run = runs.client.get_run(first.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["sentinel.kind"] == "training"
+    assert run.data.metrics["rows"] == 90
+    assert len(runs.find({"registered": "e-m"})) == 2
+
+
+@pytest.mark.slow
+def test_a_rollback_stays_until_the_rows_change(runs: Runs, trained: TrainedEstimator) -> None:
+    register(runs, "back", trained)
+    register(runs, "back", TrainedEstimator.of(joined(seed=9), ABOUT))
+    runs.client.set_registered_model_alias("back", "champion", "1")
+    runs.client.set_registered_model_alias("back", "mine", "1")
+    register(runs, "back", TrainedEstimator.of(joined(seed=9), ABOUT))
+    assert champion(runs, "back") == 1
+    register(runs, "back", TrainedEstimator.of(joined(seed=10), ABOUT))
+    assert champion(runs, "back") == 3
+    assert str(runs.client.get_model_version_by_alias("back", "mine").version) == "1"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "step", ["create_model_version", "log_artifacts", "set_registered_model_tag"]
+)
+def test_an_interrupted_registration_is_completed(
+    runs: Runs, trained: TrainedEstimator, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    name = f"cut-{step}"
+    with monkeypatch.context() as cut:
+        cut.setattr(MlflowClient, step, lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            register(runs, name, trained)
+    assert register(runs, name, trained) == "1"
+    assert versions(runs, name) == [1]
+    (run,) = runs.find({"registered": name})
+    assert run.info.status == "FINISHED"
+    assert load_registered(runs.client.tracking_uri, name).digest == trained.digest
+
+
+@pytest.mark.slow
+def test_of_versions_made_twice_at_one_moment_the_first_stays(
+    runs: Runs, trained: TrainedEstimator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process registers the same between the look and the creation."""
+    create, raced = MlflowClient.create_model_version, []
+
+    def late(client: MlflowClient, *words, **named):
+        if not raced:
+            raced.append(True)
+            register(runs, "raced", trained)
+        return create(client, *words, **named)
+
+    monkeypatch.setattr(MlflowClient, "create_model_version", late)
+    assert register(runs, "raced", trained) == "1"
+    assert versions(runs, "raced") == [1]
+    assert champion(runs, "raced") == 1
+    assert len(runs.find({"registered": "raced"})) == 1
+
+
+@pytest.mark.slow
+def test_a_registered_estimator_is_read_without_its_code(
+    runs: Runs, trained: TrainedEstimator
+) -> None:
+    uri = runs.client.tracking_uri
+    register(runs, "read", trained)
+    assert load_registered(uri, "read").digest == trained.digest
+    assert load_registered(uri, "read", "1").digest == trained.digest
+    for name, alias in (("nobody", "champion"), ("read", "absent"), ("read", "7")):
+        with pytest.raises(
+            SentinelError, match=f"(?s)no registered estimator {name}@{alias}.*read"
+        ):
+            load_registered(uri, name, alias)
     # The way of everybody else; what it reads are plain files as well.
-    source = Path(first.source.removeprefix("file://"))
+    version = runs.client.get_model_version("read", "1")
+    source = Path(version.source.removeprefix("file://"))
     kinds = {p.suffix for p in source.rglob("*") if p.is_file()}
     assert kinds <= {"", ".json", ".parquet", ".yaml", ".txt"}
     mlflow.set_tracking_uri(uri)
-    served = mlflow.pyfunc.load_model("models:/e-m@champion")
+    served = mlflow.pyfunc.load_model("models:/read@champion")
     pd.testing.assert_frame_equal(
         served.predict(rows(), params={"level": 0.8}), trained.estimate(rows(), 0.8)
     )

@@ -2,73 +2,43 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pytest
 from mlflow import MlflowClient
 
-from entropy.profile import FEATURES
-from estimators.config import parse
-from estimators.results import SplitResult
-from estimators.sweep import evaluate, prepare
-from estimators.table import FeatureTable
-from tasks.conf import Benchmark, File
-from tasks.conf.choices import Request
-from tasks.features import Joined
-from tasks.records import to_table
-from tasks.track import Tracker
+from tests.tasks import tracked
+from tests.tasks.tracked import NAMES, active, joined, points, splits, whole
 
 pytestmark = pytest.mark.slow  # MLflow makes its database, which takes seconds.
 
-NAMES = ("atc-max", "constant")
 
-
-def joined(model: str, seed: int = 0) -> Joined:
-    rng = np.random.default_rng(seed)
-    X = rng.random((60, len(FEATURES)))
-    y = (X[:, 2] < rng.random(60)).astype(float)
-    return Joined(FeatureTable(model, ("a", "b", "c"), FEATURES, X, y, np.arange(60) % 3), ())
-
-
-def splits(one: Joined) -> pa.Table:
-    combos = [("a",), ("b",), ("c",), ("a", "b"), ("a", "c"), ("b", "c")]
-    rows = evaluate(prepare(one.table, 42), [parse(n) for n in NAMES], combos)
-    return to_table(rows, SplitResult)
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
 
 
 @pytest.fixture
-def log(tmp_path: Path, make_experiment):
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    base = make_experiment(sweep={"sizes": (1, 2), "estimators": NAMES}, benchmarks=_three())
-
-    def run(*models: Joined, label: str = "", seed: int = 42):
-        changed = dataclasses.replace(base, sweep=dataclasses.replace(base.sweep, seed=seed))
-        asked = Request(changed, changed.models, label)
-        tables = {j.table.model: j for j in models}
-        tracker = Tracker("e", uri, (tmp_path / "art").as_uri(), "http://page")
-        return tracker.log_sweep(
-            asked, tables, {m: splits(j) for m, j in tables.items()}, {}, {}, "text"
-        )
-
-    run.client = lambda: MlflowClient(uri)
-    return run
+def client(database: str) -> MlflowClient:
+    return MlflowClient(database)
 
 
-def _three() -> tuple[Benchmark, ...]:
-    return tuple(Benchmark(name, 1, File(f"{name}.jsonl")) for name in "abc")
+@pytest.fixture
+def named(request: pytest.FixtureRequest) -> str:
+    """An experiment of the test's own."""
+    return request.node.name
 
 
-def runs(log, kind: str) -> dict:
-    found = log.client().search_runs(["1"], f"tags.`sentinel.kind` = '{kind}'")
-    return {run.info.run_name: run for run in found}
+@pytest.fixture
+def log(database: str, named: str, tmp_path: Path, make_experiment) -> tracked.Log:
+    base = make_experiment(name=named, benchmarks=tracked.benchmarks(), sweep={"sizes": (1, 2)})
+    return functools.partial(tracked.log, base, database, tmp_path, experiment=named)
 
 
-def test_a_sweep_has_the_names_that_people_search_by(log) -> None:
+def test_a_sweep_has_the_names_that_people_search_by(log, client, named) -> None:
     log(joined("m"))
-    (parent,) = runs(log, "sweep").values()
+    (parent,) = active(client, "sweep", named).values()
     assert parent.data.params == {
         "k": "1, 2", "estimators": "atc-max, constant", "path": "fast", "seed": "42",
     }  # fmt: skip
@@ -77,46 +47,121 @@ def test_a_sweep_has_the_names_that_people_search_by(log) -> None:
         "benchmarks": "a v1, b v1, c v1",
     }.items():  # fmt: skip
         assert parent.data.tags[tag] == value
-    children = runs(log, "estimator")
+    assert not {"missing", "shared"} & set(parent.data.tags)
+    children = active(client, "estimator", named)
     assert set(children) == {"m atc-max", "m constant"}
     child = children["m atc-max"]
     assert child.data.tags["data"] == parent.data.tags["data"]
     assert child.data.tags["code"].startswith("0.1.0 (generate ")
-    # One point a size, the median of the three compositions of that size.
-    history = log.client().get_metric_history(child.info.run_id, "aee")
-    assert [point.step for point in history] == [1, 2]
-    table = splits(joined("m")).to_pandas()
-    table = table[(table["estimator"] == "atc-max") & (table["k"] == 2)]
-    assert history[1].value == pytest.approx(table["aee_unseen"].median())
-    # The only model's scores are the sweep's.
-    assert parent.data.metrics["aee"] == pytest.approx(history[1].value)
+    assert child.data.tags["composition.extremes"].count(" + ") == 1
+    whole(client, {"m": joined("m")}, named)
 
 
-def test_running_again_doubles_nothing_and_a_new_model_joins(log) -> None:
+def test_running_again_doubles_nothing_and_a_new_model_joins(log, client, named) -> None:
     first = log(joined("m"))
-    before = {name: run.info.run_id for name, run in runs(log, "estimator").items()}
-    again = log(joined("m"))
-    assert again == first
-    history = log.client().get_metric_history(before["m atc-max"], "aee")
-    assert len(history) == 2
-    both = log(joined("m"), joined("n", seed=1))
-    assert both.run_id == first.run_id
-    after = {name: run.info.run_id for name, run in runs(log, "estimator").items()}
+    before = {name: run.info.run_id for name, run in active(client, "estimator", named).items()}
+    assert log(joined("m")) == first
+    log(joined("m"), joined("n", seed=1))
+    after = {name: run.info.run_id for name, run in active(client, "estimator", named).items()}
     assert set(after) - set(before) == {"n atc-max", "n constant"}
     assert {name: after[name] for name in before} == before
-    (parent,) = runs(log, "sweep").values()
-    assert parent.data.tags["models"] == "m, n"
-    assert {m.name for m in log.client().search_registered_models()} == {"small-m", "small-n"}
-    assert len(log.client().search_model_versions("name = 'small-m'")) == 1
+    whole(client, {"m": joined("m"), "n": joined("n", seed=1)}, named)
+    for model in "mn":
+        assert len(client.search_model_versions(f"name = '{named}-{model}'")) == 1
 
 
-def test_other_settings_stand_beside_and_register_nothing(log) -> None:
+def test_a_changed_sweep_shows_its_present_values_only(log, client, named) -> None:
+    """MLflow keeps every point that a metric ever had; the chart by k would show them all."""
+    log(joined("m"))
+    log(joined("m", seed=5))
+    whole(client, {"m": joined("m", seed=5)}, named)
+    log(joined("m"))  # And back, as when a judge is changed and changed again.
+    whole(client, {"m": joined("m")}, named)
+
+
+def test_a_model_that_leaves_takes_its_runs_along(log, client, named) -> None:
+    log(joined("m"), joined("n", seed=1))
+    log(joined("n", seed=1))
+    whole(client, {"n": joined("n", seed=1)}, named)
+
+
+def test_a_size_that_is_dropped_leaves_no_point(log, client, named) -> None:
+    """With its settings unchanged: a sweep whose rows of one k are gone."""
+    from tasks.runs import Runs, Wanted, experiment_id
+
+    runs = Runs(client, experiment_id(client, named, None))
+    wanted = [
+        Wanted({"kind": "sweep"}, "s", metrics=[("aee", 0.1 * k, k) for k in sizes])
+        for sizes in ((1, 2, 3), (1, 2))
+    ]
+    for one in wanted:
+        run = runs.settle({"sweep": "x"}, one, [])
+    assert points(client, run) == [(1, 0.1), (2, 0.2)]
+    assert [r.info.run_id for r in active(client, "sweep", named).values()] == [run.info.run_id]
+
+
+def test_other_settings_stand_beside_and_register_nothing(log, client, named) -> None:
     log(joined("m"))
     log(joined("m", seed=3), label="limit 5")
     log(joined("m"), seed=7)
-    assert set(runs(log, "sweep")) == {"small sweep", "small sweep (limit 5)"}
-    assert len(log.client().search_runs(["1"], "tags.`sentinel.kind` = 'sweep'")) == 3
+    log(joined("m"), names=NAMES[:1])
+    found = client.get_experiment_by_name(named).experiment_id
+    sweeps = client.search_runs([found], "tags.`sentinel.kind` = 'sweep'")
+    assert sorted(run.info.run_name for run in sweeps) == [
+        *[f"{named} sweep"] * 3,
+        f"{named} sweep (limit 5)",
+    ]
     query = "tags.`sentinel.kind` = 'sweep' and tags.label = 'limit 5' and tags.k = '1, 2'"
-    (labelled,) = log.client().search_runs(["1"], query)
+    (labelled,) = client.search_runs([found], query)
     assert labelled.data.params["label"] == "limit 5"
-    assert len(log.client().search_model_versions("name = 'small-m'")) == 1
+    assert len(client.search_model_versions(f"name = '{named}-m'")) == 1
+
+
+def test_what_people_add_to_a_run_stays(log, client, named) -> None:
+    first = log(joined("m"))
+    client.set_tag(first.run_id, "reviewed", "by Ann")
+    client.set_tag(first.run_id, "models", "written over")
+    log(joined("m"), joined("n", seed=1))
+    (parent,) = active(client, "sweep", named).values()
+    assert parent.info.run_id != first.run_id
+    assert parent.data.tags["reviewed"] == "by Ann"
+    assert parent.data.tags["models"] == "m, n"
+    assert client.get_run(first.run_id).info.lifecycle_stage == "deleted"  # It can be restored.
+
+
+def test_models_that_lack_benchmarks_are_compared_over_those_all_have(log, client, named) -> None:
+    full, part = joined("m"), joined("n", seed=1, benchmarks=("a", "c"))
+    log(full, sizes=(1,))
+    alone = active(client, "estimator", named)["m atc-max"]
+    log(full, part, sizes=(1,))
+    children = active(client, "estimator", named)
+    # A model's own scores do not depend on what another model lacks.
+    assert points(client, children["m atc-max"]) == points(client, alone)
+    shared = {
+        name: points(client, run, "aee.shared")
+        for name, run in children.items()
+        if name.endswith("atc-max")
+    }
+    table = splits(full, (1,)).to_pandas()
+    table = table[table["estimator"] == "atc-max"]
+    table = table.set_index(table["composition"].str.join("+"))
+    # Trained on `a` the shared unseen benchmark is `c`, and the other way round.
+    errors = [
+        abs(dict(zip(row["benchmarks"], row["estimate"], strict=True))[unseen]
+            - dict(zip(row["benchmarks"], row["truth"], strict=True))[unseen])
+        for row, unseen in ((table.loc["a"], "c"), (table.loc["c"], "a"))
+    ]  # fmt: skip
+    assert shared["m atc-max"] == [(1, pytest.approx(sum(errors) / 2))]
+    # The other model has nothing but these two.
+    assert shared["n atc-max"] == points(client, children["n atc-max"])
+    (parent,) = active(client, "sweep", named).values()
+    middle = (shared["m atc-max"][0][1] + shared["n atc-max"][0][1]) / 2
+    assert points(client, parent) == [(1, pytest.approx(middle))]
+    assert "auroc" not in parent.data.metrics
+    assert (parent.data.tags["missing"], parent.data.tags["shared"]) == ("n: b", "a, c")
+    assert parent.data.tags["benchmarks"] == "a v1, b v1, c v1"
+    assert children["n atc-max"].data.tags["benchmarks"] == "a v1, c v1"
+    assert children["n atc-max"].data.tags["missing"] == "n: b"
+    assert "missing" not in children["m atc-max"].data.tags
+    (version,) = client.search_model_versions(f"name = '{named}-n'")
+    assert "benchmarks: a v1, c v1\n" in version.description
