@@ -11,8 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
+import ray.exceptions
 
+from tasks.cluster import SWEEPING, Waiting, problem_of
 from tasks.store import Store
+
+# Seconds between two looks whether a cluster has a node for sweeps at all.
+_STEP_S = 10.0
 
 #: Called with (pieces done, in all).
 Progress = Callable[[int, int], None]
@@ -33,7 +38,7 @@ def compute_pieces(
     done = in_all - len(tasks)
     try:
         for task in _finished(list(tasks)):
-            store.write_bytes(tasks[task], ray.get(task))
+            store.write_bytes(tasks[task], _result(task))
             done += 1
             if progress:
                 progress(done, in_all)
@@ -44,10 +49,24 @@ def compute_pieces(
         raise
 
 
+def _result(task: ray.ObjectRef) -> bytes:
+    try:
+        content: bytes = ray.get(task)
+    except ray.exceptions.RayError as error:
+        if problem := problem_of(error, "the sweep"):
+            raise problem from None
+        raise
+    return content
+
+
 def _finished(waiting: list[ray.ObjectRef]) -> Iterator[ray.ObjectRef]:
+    remedy = "join a node with CPUs that is not labelled `node-type=gpu`"
+    room = Waiting("the sweep", "its tasks", SWEEPING, remedy)
     while waiting:
-        ready, waiting = ray.wait(waiting, num_returns=1)
+        ready, waiting = ray.wait(waiting, num_returns=1, timeout=_STEP_S)
         yield from ready
+        if not ready:
+            room.check()
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

@@ -19,6 +19,7 @@ from estimators.config import CLASSIFIERS, EstimatorConfig, expand
 from estimators.results import SplitResult
 from estimators.sweep import Path, Prepared, evaluate, prepare
 from estimators.table import FeatureTable
+from tasks.cluster import SWEEPING
 from tasks.conf import Sweep
 from tasks.errors import SentinelError
 from tasks.features import Joined
@@ -26,6 +27,7 @@ from tasks.keys import digest, sweep_key
 from tasks.pieces import Progress, compute_pieces, parquet_bytes
 from tasks.records import to_table
 from tasks.store import Store
+from tasks.versions import check_code, code_version
 
 # Compositions a Ray task: a few seconds of work on the fast path.
 _CHUNK = 8
@@ -67,7 +69,9 @@ def sweep(
     if todo:
         shared = ray.put(prepared_table(joined.table, settings.seed))
         tasks = {
-            _evaluate.remote(shared, piece.configs, piece.compositions, settings.path): file
+            _evaluate.remote(
+                code_version(), shared, piece.configs, piece.compositions, settings.path
+            ): file
             for file, piece in todo.items()
         }
         compute_pieces(tasks, store, len(files), progress)
@@ -170,12 +174,14 @@ def prepared_table(table: FeatureTable, seed: int) -> Prepared:
         raise SentinelError(str(error), "add labelled responses to that benchmark") from None
 
 
-@ray.remote(num_cpus=1, max_retries=3)
+@ray.remote(**SWEEPING.options, max_retries=3)
 def _evaluate(
+    code: str,
     prepared: Prepared,
     configs: Sequence[EstimatorConfig],
     combos: Sequence[tuple[str, ...]],
     path: Path,
 ) -> bytes:
     """Rows of one piece as Parquet bytes, which travel and are stored as they are."""
+    check_code(code)
     return parquet_bytes(to_table(evaluate(prepared, configs, combos, path), SplitResult))

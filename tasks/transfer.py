@@ -18,6 +18,7 @@ from estimators.sweep import Path, Prepared
 from estimators.table import FeatureTable
 from estimators.transfer import SCOPES, VIEWLESS, VIEWS, TransferResult
 from estimators.transfer import transfer as transfer_rows
+from tasks.cluster import SWEEPING
 from tasks.conf import Sweep
 from tasks.errors import SentinelError
 from tasks.features import Joined
@@ -26,6 +27,7 @@ from tasks.pieces import Progress, compute_pieces, parquet_bytes
 from tasks.records import to_table
 from tasks.store import Store
 from tasks.sweep import check_columns, estimator_configs, prepared_table
+from tasks.versions import check_code, code_version
 
 #: The columns of :func:`by_pair` that people compare first.
 SHOWN = ("model_from", "model_to", "estimator", "scope", "view", "aee", "rho", "auroc", "ece")
@@ -55,7 +57,7 @@ def transfer(
         models = {name for pair in todo.values() for name in pair}
         shared = {m: ray.put(prepared_table(joined[m].table, settings.seed)) for m in models}
         tasks = {
-            _evaluate.remote(shared[a], shared[b], configs, settings.path): file
+            _evaluate.remote(code_version(), shared[a], shared[b], configs, settings.path): file
             for file, (a, b) in todo.items()
         }
         compute_pieces(tasks, store, len(files), progress)
@@ -80,10 +82,11 @@ def _key(
     return transfer_key(source.digest, target.digest, names, settings.path, settings.seed)
 
 
-@ray.remote(num_cpus=1, max_retries=3)
+@ray.remote(**SWEEPING.options, max_retries=3)
 def _evaluate(
-    source: Prepared, target: Prepared, configs: Sequence[EstimatorConfig], path: Path
+    code: str, source: Prepared, target: Prepared, configs: Sequence[EstimatorConfig], path: Path
 ) -> bytes:
+    check_code(code)
     return parquet_bytes(to_table(_pair(source, target.table, configs, path), TransferResult))
 
 

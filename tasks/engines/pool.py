@@ -14,9 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import os
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -26,12 +24,13 @@ import psutil
 import ray
 import ray.exceptions
 
-from tasks.cluster import room
+from tasks.cluster import Needs, Waiting, problem_of
 from tasks.conf import Experiment, Model
 from tasks.engines.contract import Batch, Prompt
 from tasks.engines.openai import OpenAIEngine
 from tasks.engines.vllm import VllmEngine
 from tasks.errors import EngineDied, SentinelError
+from tasks.versions import code_version
 
 _log = logging.getLogger(__name__)
 
@@ -43,12 +42,6 @@ _CALLS_AT_ONCE = 64
 
 # A batch waits in steps of this many seconds and looks after each whether another engine is ready.
 _STEP_S = 2.0
-
-# Seconds without a node for an engine after which the user is told, and after which it is an error:
-# an autoscaler needs minutes, and a cluster that is too small would be waited for for ever. Also a
-# worker that has its room is silent for half a minute, while it imports the engine.
-_TELL_AFTER_S = 60.0
-_GIVE_UP_AFTER_S = float(os.environ.get("SENTINEL_ROOM_TIMEOUT_S", "1800"))
 
 
 class EnginePool:
@@ -71,6 +64,7 @@ class EnginePool:
         )
         self._lock = threading.Lock()
         self._engines: list[_Slot] = []
+        self._closed = False
 
     @property
     def width(self) -> int:
@@ -88,7 +82,8 @@ class EnginePool:
         Raises
         ------
         SentinelError
-            If the model cannot be loaded, or no node has room for it in a long time.
+            If the model cannot be loaded, or no node has room for it in a long time; also if the
+            pool was closed meanwhile, as the run was stopped.
         EngineDied
             If the batch brings down its engine repeatedly.
         """
@@ -117,6 +112,7 @@ class EnginePool:
         trace: TracebackType | None,
     ) -> None:
         with self._lock:
+            self._closed = True
             for slot in self._engines:
                 slot.close()
             self._engines.clear()
@@ -125,6 +121,11 @@ class EnginePool:
     def _best(self) -> Iterator[_Slot]:
         """The least busy of the engines that are ready, else of those that are not."""
         with self._lock:
+            if self._closed:
+                raise SentinelError(
+                    f"model {self.model.name!r}: the run was stopped",
+                    "run it again: what is stored is kept",
+                )
             while len(self._engines) < self.width:
                 self._engines.append(_Slot(self._start()))
             slot = min(self._engines, key=lambda s: (not s.engine.ready(0), s.busy))
@@ -175,28 +176,28 @@ class _RayEngine:
     def __init__(self, model: Model, arguments: tuple[Any, ...]) -> None:
         resources = model.resources
         self._name = model.name
-        self._needs = f"{resources.cpus:g} CPUs and {resources.gpus:g} GPUs on one node" + (
-            f" with {dict(resources.labels)}" if resources.labels else ""
-        )
+        needs = Needs(resources.cpus, resources.gpus, resources.labels)
         # Ray adds `.remote` to the methods of a class at run time; no type checker sees it.
         engine: Any = VllmEngine
         self._actor = (
             ray.remote(engine)
             .options(
-                num_cpus=resources.cpus,
-                num_gpus=resources.gpus,
-                label_selector=dict(resources.labels),
+                **needs.options,
                 max_concurrency=_CALLS_AT_ONCE,
                 # The pool replaces a dead engine itself and knows which batch was lost.
                 max_restarts=0,
                 max_task_retries=0,
             )
-            .remote(*arguments)
+            .remote(*arguments, code_version())
         )
         self._placed = self._actor.notice.remote()
         self._loaded = self._actor.load.remote()
-        self._asked = time.monotonic()
-        self._told = False
+        self._waiting = Waiting(
+            f"model {model.name!r}",
+            "an engine",
+            needs,
+            "lower `resources` in the model's YAML, or add a node that has them all",
+        )
         self._pids: list[int] = []
 
     def ready(self, within: float) -> bool:
@@ -205,11 +206,11 @@ class _RayEngine:
         Raises
         ------
         SentinelError
-            If no node had room for the engine for as long as ``SENTINEL_ROOM_TIMEOUT_S`` says.
+            If no node has room for the engine, as :class:`tasks.cluster.Waiting` decides.
         """
         done, _ = ray.wait([self._loaded], timeout=within)
-        if not done and within:
-            self._check_placed()
+        if not done and within and not ray.wait([self._placed], timeout=0)[0]:
+            self._waiting.check()
         return bool(done)
 
     def generate(self, prompts: Sequence[Prompt]) -> Batch:
@@ -218,9 +219,12 @@ class _RayEngine:
             self._await_loaded()
             batch: Batch = ray.get(self._actor.generate.remote(list(prompts)))
             return batch
-        except ray.exceptions.RayTaskError as error:
-            raise _cause(error) from None
-        except ray.exceptions.RayError as error:  # Its worker, its node, or the node's memory.
+        except ray.exceptions.RayError as error:
+            if problem := problem_of(error, f"model {self._name!r}"):
+                raise problem from None
+            if isinstance(error, ray.exceptions.RayTaskError):
+                raise
+            # Its worker, its node, or the node's memory.
             raise EngineDied(
                 f"model {self._name!r}: the engine's worker ended: {_reason(error)}",
                 "rerun; if it recurs, the machine may be out of memory",
@@ -233,25 +237,6 @@ class _RayEngine:
             # What an actor logs stays on its node; what the user should know is told here.
             if notice := ray.get(self._actor.notice.remote()):
                 _log.warning(notice)
-
-    def _check_placed(self) -> None:
-        waited = time.monotonic() - self._asked
-        if waited < _TELL_AFTER_S or ray.wait([self._placed], timeout=0)[0]:
-            return
-        if waited > _GIVE_UP_AFTER_S:
-            raise SentinelError(
-                f"model {self._name!r}: no node had room for an engine in {waited:.0f} s "
-                f"({self._needs}); {room()}",
-                "lower `resources` in the model's YAML, or add a node that has them all",
-            )
-        if not self._told:
-            self._told = True
-            _log.warning(
-                "model %r waits for a node with room for an engine (%s); %s",
-                self._name,
-                self._needs,
-                room(),
-            )
 
     def close(self) -> None:
         """End the engine with all its processes and wait until they are gone."""
@@ -280,8 +265,3 @@ def _reason(error: ray.exceptions.RayError) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     out_of_memory = isinstance(error, ray.exceptions.OutOfMemoryError)
     return lines[0 if out_of_memory else -1].strip()
-
-
-def _cause(error: ray.exceptions.RayTaskError) -> BaseException:
-    """The error raised inside the actor, which Ray wraps in one of its own."""
-    return error.cause if isinstance(error.cause, SentinelError) else error

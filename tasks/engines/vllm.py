@@ -13,8 +13,10 @@ import dataclasses
 import itertools
 import logging
 import os
+import socket
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from tasks.engines.capture.collector import EXTENSION, CaptureRefused, Collector
 from tasks.engines.contract import Batch, Prompt, Recorder, TokenTrace, to_generation_table
 from tasks.errors import EngineDied, SentinelError
 from tasks.records import Finish, Response
+from tasks.versions import check_code
 
 LOGPROBS_MODE = "raw_logprobs"
 
@@ -49,10 +52,14 @@ class VllmEngine:
         Sampling settings, the same for all prompts.
     keep_top : bool
         Whether to return the top-k log-probabilities with each trace.
+    code : str, optional
+        :func:`tasks.versions.code_version` of the driver, which this node's has to equal.
     """
 
-    def __init__(self, model: Model, decoding: Decoding, keep_top: bool) -> None:
-        self._model = model
+    def __init__(
+        self, model: Model, decoding: Decoding, keep_top: bool, code: str | None = None
+    ) -> None:
+        self._model, self._code = model, code
         self._decoding = decoding
         self._keep_top = keep_top
         self._ids = itertools.count()
@@ -65,9 +72,11 @@ class VllmEngine:
         Raises
         ------
         SentinelError
-            If the model cannot be loaded: not found, too large, or an option vLLM does not know; or
-            if the conf insists on device capture and it cannot be used.
+            If the model cannot be loaded: not found, too large, or an option vLLM does not know; if
+            the conf insists on device capture and it cannot be used; or if this node lacks vLLM,
+            the model's folder or the driver's version of this package.
         """
+        self._check_node()
         obstacle = _obstacle_to_capture(self._model, self._keep_top)
         if obstacle and self._model.capture == "device":
             raise self._cannot_capture(obstacle)
@@ -76,8 +85,15 @@ class VllmEngine:
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", _CPU_CACHE_GB)
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         # Imported here: it takes many seconds, and only an engine's process needs it.
-        import vllm
-        from vllm.v1.engine.async_llm import AsyncLLM
+        try:
+            import vllm
+            from vllm.v1.engine.async_llm import AsyncLLM
+        except ImportError as error:
+            raise SentinelError(
+                f"model {self._model.name!r}: node {socket.gethostname()} cannot import vLLM: "
+                f"{_first_line(error)}",
+                "install it there, or name nodes that have it in `resources.labels` of its YAML",
+            ) from None
 
         output = causes.Output()
         try:
@@ -105,6 +121,16 @@ class VllmEngine:
         self._output = causes.Output()
         me = psutil.Process()
         return [me.pid, *(child.pid for child in me.children(recursive=True))]
+
+    def _check_node(self) -> None:
+        if self._code is not None:
+            check_code(self._code)
+        folder = Path(self._model.model)
+        if folder.is_absolute() and not folder.is_dir():
+            raise SentinelError(
+                f"model {self._model.name!r}: node {socket.gethostname()} has no folder {folder}",
+                "put it at the same path on every node, or give `model` a hub id",
+            )
 
     async def _start_capture(self, obstacle: str | None) -> None:
         if obstacle is None:

@@ -44,6 +44,8 @@ class Lab:
     folder: Path
     items: int = 24
     environment: dict[str, str] = field(default_factory=dict)
+    #: Where ``sentinel`` is started.
+    cwd: Path = ROOT
 
     @property
     def store(self) -> Store:
@@ -84,7 +86,7 @@ class Lab:
             stderr=subprocess.STDOUT,
             text=True,
             env=environment | self.environment,
-            cwd=ROOT,
+            cwd=self.cwd,
         )
 
     def run(self, *arguments: str) -> str:

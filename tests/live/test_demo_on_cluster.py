@@ -8,7 +8,6 @@ prints what was measured.
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -22,25 +21,12 @@ from tasks.jobs import Job, jobs_of
 from tasks.store import Store
 from tests.live.conftest import ROOT, Lab
 from tests.live.postgres_pages import pages_on, rows
-from tests.live.services import BIN, QUIET, Postgres, RayCluster, clean_environment, postgres
+from tests.live.services import Postgres, RayCluster, postgres
+from tests.live.whereabouts import where
 
 pytestmark = pytest.mark.long
 
 DEMO = "conf/experiments/demo.yaml"
-
-# What ran where, from the head's own record of tasks: it needs no dashboard.
-_WHERE = """
-import json, os, ray
-from ray._private.state import state
-ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level="ERROR")
-names = {n["NodeID"]: n["Labels"].get("name", "head") for n in ray.nodes()}
-found = []
-for event in state._get_all_task_events():
-    if event.HasField("task_info") and event.state_updates.node_id:
-        job = event.job_id.hex()
-        found.append((job, names[event.state_updates.node_id.hex()], event.task_info.name))
-print(json.dumps(found))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -60,19 +46,6 @@ def cluster() -> Iterator[RayCluster]:
         yield cluster
     finally:
         cluster.close()
-
-
-def where(cluster: RayCluster) -> list[Counter[tuple[str, str]]]:
-    """For each driver that joined, how often (node, task) ran."""
-    done = subprocess.run(
-        [BIN / "python", "-c", _WHERE], capture_output=True, text=True, timeout=120,
-        env=clean_environment() | QUIET | cluster.clients,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    drivers: dict[str, Counter[tuple[str, str]]] = {}
-    for job, node, task in json.loads(done.stdout.splitlines()[-1]):
-        drivers.setdefault(job, Counter())[node, task] += 1
-    return [drivers[job] for job in sorted(drivers)]
 
 
 def same_texts(jobs: list[Job], here: Store, there: Store) -> tuple[int, int]:
