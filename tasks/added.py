@@ -9,6 +9,7 @@ from tasks.conf import Model, load_experiment, load_named
 from tasks.conf.choices import Choices
 from tasks.conf.read import with_name
 from tasks.errors import SentinelError
+from tasks.tables import write_text
 
 
 def add_model(file: Path, conf: Path, experiments: Sequence[str]) -> str:
@@ -26,32 +27,38 @@ def add_model(file: Path, conf: Path, experiments: Sequence[str]) -> str:
     Raises
     ------
     SentinelError
-        If the file is no valid model, another model has its name, or an experiment would not be
-        valid with it. Nothing is changed then.
+        If the file is no valid model, another model has its name, an experiment would not be
+        valid with it, or a file cannot be written. Nothing is changed then.
     """
     text = _text(file)
+    if file.suffix != ".yaml":
+        raise SentinelError(f"{file} is not named as conf files are", f"name it {file.stem}.yaml")
     known = Choices.of(conf).experiments
     for path in experiments:
         if path not in known:
             raise SentinelError(f"{path} is no experiment", f"name one of {', '.join(known)}")
     target = conf / "models" / file.name
-    if target.exists() and target.read_text() != text:
+    if target.exists() and _text(target) != text:
         raise SentinelError(
             f"{target} is another model of that name", "give the new one a name of its own"
         )
     written = {target: text} | {
         Path(path): with_name(Path(path), "models", file.stem) for path in experiments
     }
-    before = {path: path.read_text() if path.exists() else None for path in written}
+    before = {path: _text(path) if path.exists() else None for path in written}
     try:
         for changed, content in written.items():
-            changed.write_text(content)
+            if content != before[changed]:
+                write_text(changed, content)
         load_named(conf, "models", file.stem, Model)
         for path in experiments:
             load_experiment(path)
-    except SentinelError:
+    except BaseException:
         for changed, old in before.items():
-            changed.unlink() if old is None else changed.write_text(old)
+            if old is None:
+                changed.unlink(missing_ok=True)
+            elif _text(changed) != old:
+                write_text(changed, old)
         raise
     return file.stem
 
@@ -79,4 +86,5 @@ def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SentinelError(f"{file} cannot be read: {error}", "give a model's YAML") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SentinelError(f"{file} cannot be read: {reason}", "give a YAML file") from None

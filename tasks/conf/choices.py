@@ -125,7 +125,9 @@ def request(path: str | Path, changes: Changes = Changes()) -> Request:
 def _members(
     root: Path, kind: str, names: Iterable[str], listed: tuple[N, ...], cls: type[N]
 ) -> tuple[N, ...]:
-    """The members named, or those listed where none is."""
+    """The members named, each once, or those listed where none is."""
     known = {m.name: m for m in listed}
-    found = [known.get(name) or load_named(root, kind, name, cls) for name in names]
+    found = [
+        known.get(name) or load_named(root, kind, name, cls) for name in dict.fromkeys(names)
+    ]
     return tuple(found) or listed

@@ -1,6 +1,8 @@
 """Adding a model: checked first, written once, and taken back whole if anything is wrong."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,44 @@ def test_a_bad_file_leaves_the_folder_as_it_was(
         add_model(new(tmp_path, **changes), conf, [PATH])
     assert not (conf / "models" / "n.yaml").exists()
     assert Path(PATH).read_text() == EXPERIMENT
+
+
+def test_a_folder_that_cannot_be_written_is_told_and_nothing_changed(
+    conf: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """Renaming into place fails for the second file: the first one is taken back."""
+    rename, seen = Path.replace, []
+
+    def second_fails(source: Path, target: Path) -> Path:
+        seen.append(target.name)
+        if len(seen) == 2:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "replace", second_fails)
+    with pytest.raises(SentinelError, match=r"cannot write conf/experiments/e\.yaml: Permission"):
+        add_model(new(tmp_path), conf, [PATH])
+    assert seen == ["n.yaml", "e.yaml"]
+    assert not (conf / "models" / "n.yaml").exists()
+    assert Path(PATH).read_text() == EXPERIMENT
+    assert not list(conf.rglob("*.tmp"))
+
+
+def test_a_name_given_twice_in_the_file_is_refused(conf: Path, tmp_path: Path) -> None:
+    file = tmp_path / "n.yaml"
+    file.write_text("name: n\nengine: vllm\nmodel: x\nmodel: y\n")
+    with pytest.raises(SentinelError, match=r"n\.yaml, line 4: `model` was given in line 3"):
+        add_model(file, conf, [PATH])
+    assert not (conf / "models" / "n.yaml").exists()
+
+
+@pytest.mark.parametrize("name", ["n.txt", "n"])
+def test_a_file_that_conf_would_not_find_is_refused(conf: Path, tmp_path: Path, name: str) -> None:
+    file = new(tmp_path).rename(tmp_path / name)
+    with pytest.raises(SentinelError, match=r"name it n\.yaml"):
+        add_model(file, conf, [PATH])
+    with pytest.raises(SentinelError, match=r"missing\.yaml cannot be read: No such file"):
+        add_model(tmp_path / "missing.yaml", conf, [PATH])
 
 
 def test_another_model_of_that_name_is_not_overwritten(conf: Path, tmp_path: Path) -> None:
