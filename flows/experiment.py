@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from prefect import flow, get_run_logger
@@ -78,9 +78,17 @@ def experiment(
     questions = load_questions(asked.experiment)
     problems = Problems(questions.problems)
     show_plan(plan(asked, questions, workspace.store))
-    with ray_cluster():
+    with ray_cluster(), ExitStack() as open_engines:
+        pools = {
+            model.name: open_engines.enter_context(EnginePool(model, asked.experiment))
+            for model in asked.chosen
+        }
+
+        # A cancelled run leaves here at once and closes all engines, which ends what asks them.
         side_by_side(
-            lambda model: answer(asked.experiment, model, questions, workspace.store, problems),
+            lambda model: answer(
+                asked.experiment, model, questions, workspace.store, problems, pools[model.name]
+            ),
             asked.chosen,
             asked.experiment.models_at_once,
         )
@@ -95,17 +103,18 @@ def answer(
     questions: Questions,
     store: Store,
     problems: Problems,
-    engines: EnginePool | None = None,
+    engines: AbstractContextManager[EnginePool],
 ) -> None:
     """Responses, verdicts and profiles of one model; its engine is started if any is missing.
 
-    ``engines`` are those of an experiment that answers others with the same loaded model.
-    A benchmark that cannot be answered becomes a problem. The others are completed and stored.
+    ``engines`` is left when all is generated: the pool itself, which that closes, or a null
+    context of one that answers other experiments too. A benchmark that cannot be answered becomes
+    a problem; the others are completed and stored.
     """
     items = questions.items
     jobs = [job for job in jobs_of(settings, model) if job.benchmark.name in items]
     scoring: list[tuple[str, PrefectFuture[str]]] = []
-    with nullcontext(engines) if engines else EnginePool(model, settings) as pool:
+    with engines as pool:
         for job, future in completed(
             lambda job: submit_generate(job, items[job.benchmark.name], pool, store),
             jobs,

@@ -26,9 +26,9 @@ class Progress:
     def __init__(self, what: str) -> None:
         self._what = what
         self._logger = get_run_logger()
-        # The stub says it may be a coroutine; in synchronous code it never is.
-        self._bar: Any = create_progress_artifact(0.0, description=what)
         self._last = 0.0
+        self._bar: Any = None
+        self._show(0.0)
 
     def __call__(self, done: int, total: int) -> None:
         """Report ``done`` of ``total``; calls in quick succession are dropped."""
@@ -40,7 +40,11 @@ class Progress:
 
     def _show(self, percent: float) -> None:
         try:
-            update_progress_artifact(self._bar, percent)
+            if self._bar is None:
+                # The stub says it may be a coroutine; in synchronous code it never is.
+                self._bar = create_progress_artifact(percent, description=self._what)
+            else:
+                update_progress_artifact(self._bar, percent)
         except httpx.HTTPError as error:  # A bar is not worth the work that it tells of.
             self._logger.warning("%s: the server takes no progress now: %s", self._what, error)
 

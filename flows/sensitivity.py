@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import (
@@ -58,9 +59,10 @@ def sensitivity(path: str) -> Found:
         for group in settings.by_engine():
             first = next(iter(group.values()))
             with EnginePool(model, first) as pool:
+                kept = nullcontext(pool)
                 for variant, experiment in group.items():
                     get_run_logger().info("variant %s", variant)
-                    answer(experiment, model, questions, workspace.store, problems, pool)
+                    answer(experiment, model, questions, workspace.store, problems, kept)
     problems.none_or_raise(settings)
     return publish(settings, questions, workspace)
 

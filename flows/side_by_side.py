@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 from prefect.futures import PrefectFuture, as_completed
@@ -21,9 +21,16 @@ def side_by_side(work: Callable[[T], object], things: Iterable[T], at_once: int)
     ------
     Exception
         The first one that a call raised, in the order of ``things``, after all calls have ended.
+    BaseException
+        What interrupts the waiting, as a cancellation does. Calls under way are left to end by
+        themselves, so the caller has to take from them what they work with.
     """
-    with ThreadPoolExecutor(max_workers=at_once) as threads:
+    threads = ThreadPoolExecutor(max_workers=at_once)
+    try:
         calls = [threads.submit(contextvars.copy_context().run, work, thing) for thing in things]
+        wait(calls)
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
     for call in calls:
         call.result()
 

@@ -38,9 +38,15 @@ def test_work_that_failed_leaves_the_bar_where_it_was(shown) -> None:
 
 
 def test_a_server_that_is_away_ends_no_work(shown, monkeypatch, caplog) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise httpx.ConnectError("refused")
 
+    monkeypatch.setattr(progress, "create_progress_artifact", refuse)
+    with Progress("work") as report:
+        report(1, 2)
+    assert "takes no progress now: refused" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr(progress, "create_progress_artifact", lambda *_, **__: "bar")
     monkeypatch.setattr(progress, "update_progress_artifact", refuse)
     with Progress("work") as report:
         report(1, 2)
