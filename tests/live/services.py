@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -183,8 +183,13 @@ class Postgres:
         )
         await_true(self._answers, 60, "start of PostgreSQL")
 
-    def make_databases(self) -> None:
-        for name in ("prefect", "mlflow"):
+    @property
+    def programs(self) -> Path:
+        """Folder of PostgreSQL's programs."""
+        return self._bin
+
+    def make_databases(self, names: Iterable[str]) -> None:
+        for name in names:
             host = ("-h", "127.0.0.1", "-p", str(self.port), "-U", "sentinel")
             self._call("createdb", *host, name)
 
@@ -229,11 +234,11 @@ def _postgres_binaries() -> Path:
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[Postgres]:
+def postgres(databases: Iterable[str] = ("prefect", "mlflow")) -> Iterator[Postgres]:
     server = Postgres()
     try:
         server.start()
-        server.make_databases()
+        server.make_databases(databases)
         yield server
     finally:
         server.remove()

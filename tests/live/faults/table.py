@@ -1,0 +1,75 @@
+"""Turns the records of the fault tests into a page; `make faults` causes them all and writes it.
+
+usage: python -m tests.live.faults.table RECORDS PAGE
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+#: Every fault that has to be survived, in the order of the page, and the rows it has there.
+FAULTS = (
+    "worker killed",
+    "node lost",
+    "node lost beneath an engine",
+    "engine out of memory: its node",
+    "engine out of memory: its process",
+    "Prefect server restarted",
+    "MLflow down for a minute",
+    "PostgreSQL restarted",
+    "object store slow",
+    "disk full",
+    "driver killed and restarted elsewhere",
+    "driver killed: its page in Prefect",
+    "two identical runs at once",
+    "cancel from the UI",
+    "cancel from the UI: the engine",
+    "clock skew",
+)
+
+HEAD = """# Faults
+
+Each row was caused and recorded by a test ({days}, {cores} cores). `make faults` causes them all
+again and writes this page from what happened (`tests/live/faults/table.py`).
+
+An item is *lost* if it has no stored row after the run, or the later run that the row speaks of.
+It is *repeated* if it was asked of the model more than once, and this is counted where the asking
+ends: by the endpoint itself, by vLLM's log of its requests, or, for the pieces of a sweep, by the
+Ray head's record of attempts.
+
+| fault | how it was caused | what happened | items lost | items repeated | test |
+|---|---|---|---|---|---|
+"""
+
+
+def page(lines: list[str]) -> str:
+    """Markdown of the records; of a fault that was recorded twice, the last counts.
+
+    Raises
+    ------
+    KeyError
+        Names the faults that have no record: the page shows all or is not written.
+    """
+    rows = {row["fault"]: row for row in map(json.loads, lines)}
+    missing = [name for name in FAULTS if name not in rows]
+    if missing or len(rows) > len(FAULTS):
+        raise KeyError(f"no record of {missing}; records of {sorted(set(rows) - set(FAULTS))}")
+    days = sorted({row["day"] for row in rows.values()})
+    cores = sorted({str(row["cores"]) for row in rows.values()})
+    head = HEAD.format(days=" to ".join(days[:: max(1, len(days) - 1)]), cores=" or ".join(cores))
+    return head + "".join(_line(rows[name]) for name in FAULTS)
+
+
+def _line(row: dict) -> str:
+    cells = (
+        row["fault"], row["cause"], row["outcome"], f"{row['lost']} of {row['of']}",
+        row["repeated"], f"`{row['test']}`",
+    )  # fmt: skip
+    return f"| {' | '.join(map(str, cells))} |\n"
+
+
+if __name__ == "__main__":
+    records, out = map(Path, sys.argv[1:])
+    out.write_text(page(records.read_text().splitlines()))
