@@ -8,6 +8,8 @@ variable                 meaning                              default
 ``PREFECT_API_URL``      a Prefect server                     the one of ``sentinel ui``, else a
                                                               temporary one over the same database
 ``MLFLOW_TRACKING_URI``  an MLflow server or database         the database of the MLflow pages
+``SENTINEL_MLFLOW_``     address of the MLflow pages, for     the server of
+``PAGES``                links in the Prefect pages           ``MLFLOW_TRACKING_URI``
 ``MLFLOW_BACKEND_``      database of the MLflow pages         SQLite in the state folder
 ``STORE_URI``
 ``PREFECT_API_``         database of the Prefect pages        SQLite in the state folder
@@ -19,6 +21,7 @@ variable                 meaning                              default
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -26,9 +29,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tasks.errors import SentinelError
 from tasks.store import Store
 
 PREFECT_PORT, MLFLOW_PORT = 4200, 5000
+
+#: Settings of every run for what servers and machines do: a Prefect server that is restarted, or
+#: whose database is (it then answers 500), is waited for up to two minutes; and a run whose
+#: heartbeats stay out is known to be lost (:mod:`flows.lost`).
+FAULTS = {
+    "PREFECT_CLIENT_MAX_RETRIES": "6",
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+}
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,9 @@ class Workspace:
 
     @property
     def mlflow_page(self) -> str:
-        """Address of the MLflow pages, for links."""
+        """Address of the MLflow pages, for links that a browser elsewhere can follow."""
+        if public := os.environ.get("SENTINEL_MLFLOW_PAGES"):
+            return public.rstrip("/")
         uri = self.tracking_uri
         if uri.startswith("http"):
             return uri.rstrip("/")
@@ -84,6 +99,17 @@ class Workspace:
     def pages_file(self) -> Path:
         """Where ``sentinel ui`` notes the addresses of the servers it runs."""
         return self.state / "ui.json"
+
+    def _check_state(self) -> None:
+        try:
+            self.state.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.state, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            raise SentinelError(
+                f"the state folder {self.state} cannot be used: {error.strerror}",
+                "set SENTINEL_STATE (or SENTINEL_ROOT, where it lies) to a folder you may write",
+            ) from None
 
     def pages(self) -> dict[str, str]:
         """Addresses of the running pages (``prefect``, ``mlflow``); empty where none run."""
@@ -98,8 +124,13 @@ class Workspace:
         """Set what Prefect, MLflow and Ray read from the environment; call before importing them.
 
         What the user has set stays. Usage reports to the makers of these packages are turned off.
+
+        Raises
+        ------
+        SentinelError
+            If the state folder cannot be made or written.
         """
-        self.state.mkdir(parents=True, exist_ok=True)
+        self._check_state()
         defaults = {
             "PREFECT_HOME": str(self.state / "prefect"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -107,6 +138,13 @@ class Workspace:
             "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
             # Prefect would keep results in the user's home, wherever its own home is.
             "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(self.state / "prefect" / "storage"),
+            # Kept in memory, leases of a server that is stopped would leave their slots taken.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
+                "prefect.server.concurrency.lease_storage.filesystem"
+            ),
+            # How long a job may be put off that waits for a slot; the server's own 30 s leave
+            # slots idle.
+            "PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
             # Results are addresses; read back as JSON they are text, not code to run.
             "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
             # Lines that tasks/ logs through the standard library are shown with the run.
@@ -118,7 +156,7 @@ class Workspace:
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "RAY_USAGE_STATS_ENABLED": "0",
             "GIT_PYTHON_REFRESH": "quiet",
-        }
+        } | FAULTS
         if "prefect" in (pages := self.pages()):
             defaults["PREFECT_API_URL"] = f"{pages['prefect']}/api"
         for name, value in defaults.items():
