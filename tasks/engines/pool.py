@@ -11,6 +11,7 @@ other by holding one half each of what both need.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import logging
@@ -96,6 +97,8 @@ class EnginePool:
                             break
                     else:
                         return slot.engine.generate(prompts)
+                except concurrent.futures.CancelledError:  # Of an endpoint that was closed.
+                    raise self._stopped() from None
                 except EngineDied:
                     self._discard(slot)
                     deaths += 1
@@ -122,10 +125,7 @@ class EnginePool:
         """The least busy of the engines that are ready, else of those that are not."""
         with self._lock:
             if self._closed:
-                raise SentinelError(
-                    f"model {self.model.name!r}: the run was stopped",
-                    "run it again: what is stored is kept",
-                )
+                raise self._stopped()
             while len(self._engines) < self.width:
                 self._engines.append(_Slot(self._start()))
             slot = min(self._engines, key=lambda s: (not s.engine.ready(0), s.busy))
@@ -139,6 +139,12 @@ class EnginePool:
     def _another_is_ready(self, waiting: _Slot) -> bool:
         with self._lock:
             return any(s.engine.ready(0) for s in self._engines if s is not waiting)
+
+    def _stopped(self) -> SentinelError:
+        return SentinelError(
+            f"model {self.model.name!r}: the run was stopped",
+            "run it again: what is stored is kept",
+        )
 
     def _start(self) -> _Endpoint | _RayEngine:
         if self.model.engine == "openai":

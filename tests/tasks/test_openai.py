@@ -11,7 +11,7 @@ from tasks.conf import Decoding, Endpoint, Model, Price
 from tasks.engines.contract import Batch, Prompt
 from tasks.engines.openai import OpenAIEngine
 from tasks.engines.pool import EnginePool
-from tasks.errors import EndpointError
+from tasks.errors import EndpointError, SentinelError
 from tests.chat_server import HALF, QUARTER, Server, answer
 
 KEY = "sk-very-secret-0123456789"
@@ -312,3 +312,31 @@ def test_a_pool_makes_its_engine_at_the_first_prompt_and_ends_its_thread(
         (thread,) = (t for t in threading.enumerate() if t.name == "model 'm'")
     thread.join(timeout=5)
     assert not thread.is_alive()
+
+
+def test_a_pool_that_is_closed_lets_go_of_its_questions(server: Server, make_experiment) -> None:
+    asked, let_go = threading.Event(), threading.Event()
+
+    def late(*_: object) -> tuple:
+        asked.set()
+        let_go.wait(30)
+        return 200, {}, answer()
+
+    server.rule = late
+    model = Model("m", "openai", "org/m", endpoint=Endpoint(server.url, None))
+    ended: list[str] = []
+
+    def ask() -> None:
+        with pytest.raises(SentinelError) as told:
+            pool.generate(prompts(3))
+        ended.append(told.value.problem)
+
+    thread = threading.Thread(target=ask)
+    with EnginePool(model, make_experiment(models=(model,))) as pool:
+        thread.start()
+        assert asked.wait(10)
+    thread.join(timeout=10)
+    let_go.set()
+    assert ended == ["model 'm': the run was stopped"]
+    with pytest.raises(SentinelError, match="stopped"):
+        pool.generate(prompts(1))

@@ -1,0 +1,42 @@
+"""Models side by side, and an interrupt that does not wait for them."""
+
+import _thread
+import threading
+import time
+
+import pytest
+
+from flows.side_by_side import side_by_side
+
+
+def test_all_are_done_and_the_first_error_is_raised_after_all_have_ended() -> None:
+    done = []
+
+    def work(number: int) -> None:
+        if number == 1:
+            raise ValueError(number)
+        time.sleep(0.05 * number)
+        done.append(number)
+
+    with pytest.raises(ValueError, match="1"):
+        side_by_side(work, [3, 1, 2], at_once=3)
+    assert sorted(done) == [2, 3]
+
+
+def test_an_interrupt_leaves_at_once_what_is_under_way_and_starts_nothing_more() -> None:
+    let_go, started = threading.Event(), []
+
+    def work(number: int) -> None:
+        started.append(number)
+        _thread.interrupt_main()
+        let_go.wait(30)
+
+    start = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            side_by_side(work, range(3), at_once=1)
+        assert time.monotonic() - start < 10
+    finally:
+        let_go.set()
+    time.sleep(0.2)
+    assert started == [0]
