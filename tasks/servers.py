@@ -20,14 +20,18 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+
+import psutil
 
 from tasks.errors import SentinelError
 from tasks.workspace import Workspace
 
 _HOST = "127.0.0.1"
 _STARTUP_S = 180
+# Prefect's server waits for connections that browsers hold open, and writes what it has at once.
+_GRACE_S = 5.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -40,6 +44,11 @@ def pages(workspace: Workspace, prefect_port: int, mlflow_port: int) -> Iterator
     SentinelError
         If a port is taken, or a server does not come up; the message names its log.
     """
+    if prefect_port == mlflow_port:
+        raise SentinelError(
+            f"both servers are to use port {prefect_port}",
+            "give --prefect-port and --mlflow-port different ones",
+        )
     for port, option in ((prefect_port, "--prefect-port"), (mlflow_port, "--mlflow-port")):
         _check_free(port, option)
     bin_folder = Path(sys.executable).parent
@@ -52,14 +61,14 @@ def pages(workspace: Workspace, prefect_port: int, mlflow_port: int) -> Iterator
     environment["PREFECT_UI_API_URL"] = f"{urls['prefect']}/api"
     environment["MLFLOW_BACKEND_STORE_URI"] = workspace.backend_uri
     logs = workspace.state / "logs"
-    with (
-        server([*prefect, "--port", str(prefect_port)], logs / "prefect.log", environment) as one,
-        server(
-            [*mlflow, "--port", str(mlflow_port), *artifacts],
-            logs / "mlflow.log",
-            environment,
-        ) as two,
-    ):
+    servers: list[subprocess.Popen[bytes]] = []
+    try:
+        one = start([*prefect, "--port", str(prefect_port)], logs / "prefect.log", environment)
+        servers.append(one)
+        two = start(
+            [*mlflow, "--port", str(mlflow_port), *artifacts], logs / "mlflow.log", environment
+        )
+        servers.append(two)
         _await(f"{urls['prefect']}/api/health", one, logs / "prefect.log")
         _await(f"{urls['mlflow']}/health", two, logs / "mlflow.log")
         workspace.pages_file.write_text(json.dumps(urls))
@@ -67,17 +76,25 @@ def pages(workspace: Workspace, prefect_port: int, mlflow_port: int) -> Iterator
             yield urls
         finally:
             workspace.pages_file.unlink(missing_ok=True)
+    finally:
+        end(*servers)
 
 
-def ensure_prefect_api(workspace: Workspace) -> None:
+def start_prefect_api(workspace: Workspace) -> Callable[[], None]:
     """Set ``PREFECT_API_URL``, where it is not, to a server over the workspace's database.
 
     Prefect would start such a server by itself, but leave it behind when the run is killed; this
     one ends with the process that asked for it, however that ends. Call it from the main thread,
     and before importing Prefect, which writes its last log lines when the process exits.
+
+    Returns
+    -------
+    callable
+        Waits until the server answers, which takes it as long as this process takes to import the
+        flows: call it after that, and before the first flow.
     """
     if os.environ.get("PREFECT_API_URL"):
-        return
+        return lambda: None
     with socket.socket() as probe:
         probe.bind((_HOST, 0))
         port = probe.getsockname()[1]
@@ -95,10 +112,15 @@ def ensure_prefect_api(workspace: Workspace) -> None:
     until_exit = contextlib.ExitStack()
     # Functions of atexit run last in, first out: the server outlives what Prefect registers later.
     atexit.register(until_exit.close)
-    status = until_exit.enter_context(server(command, log, environment))
-    _await(f"{url}/health", status, log)
+    process = start(command, log, environment)
+    until_exit.callback(end, process)
     os.environ["PREFECT_API_URL"] = url
-    until_exit.callback(log.unlink, missing_ok=True)
+
+    def ready() -> None:
+        _await(f"{url}/health", process, log)
+        until_exit.callback(log.unlink, missing_ok=True)
+
+    return ready
 
 
 def _check_free(port: int, option: str) -> None:
@@ -112,11 +134,8 @@ def _check_free(port: int, option: str) -> None:
             ) from None
 
 
-@contextlib.contextmanager
-def server(
-    command: list[str], log: Path, environment: dict[str, str]
-) -> Iterator[Callable[[], int | None]]:
-    """Run a server in a process group of its own; yields its exit status, None while it runs.
+def start(command: list[str], log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start a server in a process group of its own.
 
     It is told to end when the thread that started it ends, even by ``kill -9``.
     """
@@ -130,7 +149,7 @@ def server(
 
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - a fixed command of this environment
+        return subprocess.Popen(  # noqa: S603 - a fixed command of this environment
             command,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -138,19 +157,53 @@ def server(
             start_new_session=True,
             preexec_fn=tie,
         )
-    try:
-        yield process.poll
-    finally:
+
+
+def end(*processes: subprocess.Popen[bytes], within: float = _GRACE_S) -> None:
+    """Ask processes to end, all at once; kill them and all below them after ``within`` seconds."""
+    families = family(*(process.pid for process in processes))
+    for process in processes:
         process.terminate()
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGCONT)  # One that was halted would not hear it.
+    end_family(families, within)
+    for process in processes:
+        process.wait()
+
+
+def family(*pids: int) -> list[psutil.Process]:
+    """These processes with all below them, as far as they are there."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            head = psutil.Process(pid)
+            found += [head, *head.children(recursive=True)]
+    return found
+
+
+def end_family(processes: Iterable[psutil.Process], within: float) -> None:
+    """Wait until processes have ended; kill those that have not, with all below them."""
+    left = list(processes)
+    deadline = time.monotonic() + within
+    while (left := [p for p in left if _runs(p)]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    doomed = {p for one in left for p in family(one.pid)} | set(left)
+    for process in doomed:
+        with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+    psutil.wait_procs(doomed, timeout=1)
 
 
-def _await(url: str, status: Callable[[], int | None], log: Path) -> None:
+def _runs(process: psutil.Process) -> bool:
+    """Whether a process runs; one that has ended stays in the table until its parent asks."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _await(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + _STARTUP_S
-    while time.monotonic() < deadline and status() is None:
+    while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(urllib.error.URLError, OSError):
             urllib.request.urlopen(url, timeout=2)  # noqa: S310 - a loopback address
             return

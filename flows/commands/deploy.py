@@ -44,12 +44,14 @@ def deploy(
     names = register(Settings((folder or Path()).resolve(), pool, schedule, limits))
     console.print(f"registered in work pool {pool}: {', '.join(names)}")
     if serve:
-        from flows.commands.pages import until_stopped
+        from flows.commands.pages import stop_at_signals, until_stopped
+        from flows.stopped import mark_stopped
         from tasks.worker import worker
 
-        with worker(workspace, server(), pool, runs_at_once):
+        stop_at_signals()
+        with worker(workspace, server(), pool, runs_at_once, mark_stopped) as serving:
             console.print("the worker takes runs; Ctrl-C stops it.")
-            until_stopped()
+            until_stopped(serving.check)
 
 
 @app.command()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
@@ -20,23 +23,26 @@ CONF = Path("conf")
 
 @app.command()
 def ui(
-    prefect_port: Annotated[int, typer.Option(help="Port of the Prefect pages.")] = PREFECT_PORT,
-    mlflow_port: Annotated[int, typer.Option(help="Port of the MLflow pages.")] = MLFLOW_PORT,
+    prefect_port: Annotated[
+        int, typer.Option(help="Port of the Prefect pages.", min=1, max=65535)
+    ] = PREFECT_PORT,
+    mlflow_port: Annotated[
+        int, typer.Option(help="Port of the MLflow pages.", min=1, max=65535)
+    ] = MLFLOW_PORT,
     runs_at_once: Annotated[
         int, typer.Option(help="Runs started in the pages at once; 0: pages only.", min=0)
     ] = 2,
 ) -> None:
     """Start the Prefect and MLflow pages on loopback, and a worker; Ctrl-C ends them."""
-    import signal
-
     workspace = Workspace.from_environment()
     workspace.prepare_environment()
     from tasks.servers import pages
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    stop_at_signals()
     errors.print("starting, this takes about half a minute ...")
     with ExitStack() as running:
         urls = running.enter_context(pages(workspace, prefect_port, mlflow_port))
+        works: Callable[[], None] = _nothing_to_check
         if runs_at_once and not CONF.is_dir():
             errors.print(f"there is no folder {CONF} here: the pages can start no runs")
         elif runs_at_once:
@@ -44,23 +50,42 @@ def ui(
             os.environ["PREFECT_API_URL"] = f"{urls['prefect']}/api"
             os.environ["MLFLOW_TRACKING_URI"] = urls["mlflow"]
             from flows.deploy import POOL, Settings, deploy
+            from flows.stopped import mark_stopped
             from tasks.worker import worker
 
             deploy(Settings(Path().resolve()))
             api = os.environ["PREFECT_API_URL"]
-            running.enter_context(worker(workspace, api, POOL, runs_at_once))
+            works = running.enter_context(
+                worker(workspace, api, POOL, runs_at_once, mark_stopped)
+            ).check
         for name, url in urls.items():
             console.print(f"{name:8} {url}")
         console.print("Ctrl-C stops them.")
-        until_stopped()
+        until_stopped(works)
 
 
-def until_stopped() -> None:
-    """Wait for Ctrl-C, or for the SIGTERM that ends a container."""
-    import signal
+def stop_at_signals() -> None:
+    """Leave the process in order at Ctrl-C, or at the SIGTERM that ends a container.
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    try:
-        signal.pause()
-    except KeyboardInterrupt:
-        errors.print("stopping")
+    What comes after the first one is not heard: it would leave half of the servers behind.
+    """
+
+    def leave(*_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        errors.print("stopping ...")
+        sys.exit(0)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
+
+
+def until_stopped(check: Callable[[], None]) -> None:
+    """Wait for a signal; ``check`` is called every second and raises if there is no use waiting."""
+    while True:
+        check()
+        time.sleep(1)
+
+
+def _nothing_to_check() -> None:
+    """Pages by themselves."""
