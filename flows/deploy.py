@@ -34,19 +34,31 @@ from flows.catch_up import catch_up
 from flows.events import MODEL_ADDED, RESOURCE, server
 from flows.experiment import experiment
 from flows.forms import forms
+from flows.lost import lost_runs
 from flows.slots import GPU_JOBS, JUDGE_JOBS
 from tasks.conf.choices import Choices
-from tasks.errors import EndpointError
+from tasks.errors import EndpointError, SentinelError
+from tasks.workspace import FAULTS
 
 POOL = "sentinel"
+NO_SCHEDULE = "none"
 AUTOMATION = "run an added model"
+
+#: Deployment of ``experiment`` that the automation starts. Its form takes any name: one that is
+#: unknown fails as a run that says so, where a refused event would be seen by nobody.
+ADDED_MODEL = "added-model"
 
 _TAGS = {
     "experiment": ["sentinel", "generate", "sweep"],
+    ADDED_MODEL: ["sentinel", "generate", "sweep", "event"],
     "rejudge": ["sentinel", "judge"],
     "sweep": ["sentinel", "sweep"],
     "report": ["sentinel", "report"],
     "catch-up": ["sentinel", "schedule"],
+}
+
+_FLOWS: dict[str, Flow[Any, Any]] = {
+    f.name: f for f in (experiment, rejudge, sweep, report, catch_up)
 }
 
 
@@ -61,7 +73,7 @@ class Settings:
     pool : str
         Work pool, made as a pool of local processes if there is none of that name.
     schedule : str or None
-        Cron line (UTC) of ``catch-up``; without one it has no schedule.
+        Cron line (UTC) of ``catch-up``, or :data:`NO_SCHEDULE`; ``None`` leaves it as it is.
     limits : mapping of name to int
         Jobs at once over all runs, of :mod:`flows.slots`.
     """
@@ -78,13 +90,14 @@ def deploy(settings: Settings) -> dict[str, str]:
     Raises
     ------
     SentinelError
-        If the conf folder holds no experiment, or (an :class:`EndpointError`) the server does not
-        answer or refuses something.
+        If the conf folder holds no experiment, the schedule is no cron line, or (an
+        :class:`EndpointError`) the server does not answer or refuses something.
     """
     server()
     schemas = forms(Choices.of(Path("conf")))
+    chosen = _schedules(settings.schedule)
     try:
-        return asyncio.run(_deploy(settings, schemas))
+        return asyncio.run(_deploy(settings, schemas, chosen))
     except (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError) as error:
         raise EndpointError(
             f"the Prefect server did not take the deployments: {error}",
@@ -118,54 +131,96 @@ def refresh_forms() -> None:
 async def _refresh(schemas: Mapping[str, Any]) -> None:
     async with get_client() as client:
         for name, schema in schemas.items():
-            found = await client.read_deployment_by_name(f"{name}/{name}")
+            found = await client.read_deployment_by_name(_full_name(name))
             update = DeploymentUpdate(parameter_openapi_schema=dict(schema))
             await client.update_deployment(found.id, update)
 
 
-async def _deploy(settings: Settings, schemas: Mapping[str, Any]) -> dict[str, str]:
+async def _deploy(
+    settings: Settings,
+    schemas: Mapping[str, Any],
+    schedules: list[DeploymentScheduleCreate] | None,
+) -> dict[str, str]:
     async with get_client() as client:
         # Made before, or by a cluster's own set-up with another type.
         with contextlib.suppress(ObjectAlreadyExists):
             await client.create_work_pool(WorkPoolCreate(name=settings.pool, type="process"))
         for name, limit in settings.limits.items():
             await client.upsert_global_concurrency_limit_by_name(name, limit)
-        flows: list[Flow[Any, Any]] = [experiment, rejudge, sweep, report, catch_up]
-        ids = {f.name: await _register(client, f, schemas[f.name], settings) for f in flows}
-        await _automate(client, ids[experiment.name])
+        if schedules is None:
+            schedules = await _schedules_of(client, catch_up.name)
+        ids = {}
+        for name, schema in schemas.items():
+            times = schedules if name == catch_up.name else []
+            ids[name] = await _register(client, name, schema, settings, times)
+        await _keep(client, _added_model_runs(ids[ADDED_MODEL]))
+        await _keep(client, lost_runs(_FLOWS))
         return {name: str(found) for name, found in ids.items()}
 
 
+def _full_name(deployment: str) -> str:
+    return f"{_flow(deployment).name}/{deployment}"
+
+
+def _flow(deployment: str) -> Flow[Any, Any]:
+    return experiment if deployment == ADDED_MODEL else _FLOWS[deployment]
+
+
 async def _register(
-    client: PrefectClient, flow: Flow[Any, Any], schema: Mapping[str, Any], settings: Settings
+    client: PrefectClient,
+    name: str,
+    schema: Mapping[str, Any],
+    settings: Settings,
+    schedules: list[DeploymentScheduleCreate],
 ) -> UUID:
-    cron = settings.schedule if flow is catch_up else None
+    flow = _flow(name)
     return await client.create_deployment(
         flow_id=await client.create_flow_from_name(flow.name),
-        name=flow.name,
+        name=name,
         description=getdoc(flow.fn),
-        tags=_TAGS[flow.name],
+        tags=_TAGS[name],
         entrypoint=f"{flow.fn.__module__}.{flow.fn.__name__}",
         pull_steps=[
             {"prefect.deployments.steps.set_working_directory": {"directory": str(settings.folder)}}
         ],
         work_pool_name=settings.pool,
+        job_variables={"env": FAULTS},
         parameter_openapi_schema=dict(schema),
         enforce_parameter_schema=True,
         # Two runs of one flow would start the same engines twice; the second waits in the pool.
         concurrency_limit=1,
         concurrency_options=ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
-        schedules=None
-        if cron is None
-        else [DeploymentScheduleCreate(schedule=CronSchedule(cron=cron), active=True)],
+        schedules=schedules,
     )
 
 
-async def _automate(client: PrefectClient, deployment: UUID) -> None:
+def _schedules(cron: str | None) -> list[DeploymentScheduleCreate] | None:
+    """What ``--schedule`` asks for; None where it asks for nothing."""
+    if cron is None or cron == NO_SCHEDULE:
+        return None if cron is None else []
+    try:
+        return [DeploymentScheduleCreate(schedule=CronSchedule(cron=cron), active=True)]
+    except ValueError:
+        raise SentinelError(
+            f"the schedule {cron!r} is no cron line",
+            f"give minute, hour, day, month and weekday, as '0 3 * * *', or {NO_SCHEDULE}",
+        ) from None
+
+
+async def _schedules_of(client: PrefectClient, name: str) -> list[DeploymentScheduleCreate]:
+    """The schedules that a deployment has; registering it anew would drop them."""
+    try:
+        found = await client.read_deployment_by_name(_full_name(name))
+    except ObjectNotFound:
+        return []
+    return [DeploymentScheduleCreate(schedule=s.schedule, active=s.active) for s in found.schedules]
+
+
+def _added_model_runs(deployment: UUID) -> AutomationCore:
     """An added model starts the run of that model; its comparison takes in all the others."""
-    automation = AutomationCore(
+    return AutomationCore(
         name=AUTOMATION,
-        description="Starts `experiment` with the model and experiment that the event names.",
+        description="Runs `experiment` with the model and experiment that the event names.",
         trigger=EventTrigger(
             expect={MODEL_ADDED},
             match={"prefect.resource.id": f"{RESOURCE}.*"},
@@ -185,7 +240,11 @@ async def _automate(client: PrefectClient, deployment: UUID) -> None:
             )
         ],
     )
-    found = await client.read_automations_by_name(AUTOMATION)
+
+
+async def _keep(client: PrefectClient, automation: AutomationCore) -> None:
+    """Create the automation, or update the one of its name."""
+    found = await client.read_automations_by_name(automation.name)
     if found:
         await client.update_automation(found[0].id, automation)
     else:

@@ -22,12 +22,14 @@ ESTIMATORS: tuple[str, ...] = tuple(
     )
 )
 
+_ANY: Schema = {"type": "string", "default": ""}
+
 #: Numbers of training benchmarks offered in a form.
 SIZES: tuple[int, ...] = tuple(range(1, 10))
 
 
 def forms(choices: Choices) -> dict[str, Schema]:
-    """Parameter schema of each deployment, by the name of its flow."""
+    """Parameter schema of each deployment, by its name."""
     path = _one("Experiment", "The file that says what to run.", choices.experiments)
     path["default"] = choices.experiments[0]
     models = _several(
@@ -64,6 +66,15 @@ def forms(choices: Choices) -> dict[str, Schema]:
             estimator=_one(
                 "Estimator", "Shown benchmark by benchmark. Empty: the first swept.", ESTIMATORS
             ),
+        ),
+        "added-model": _form(
+            path={**_ANY, "title": "Experiment", "description": "As the event names it."},
+            models={
+                "title": "Models",
+                "description": "As the event names them.",
+                "type": "array",
+                "items": _ANY,
+            },
         ),
         "catch-up": _form(
             paths=_several(

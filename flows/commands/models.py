@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flows.commands.output import console
+from tasks.errors import SentinelError
 from tasks.workspace import Workspace
 
 app = typer.Typer()
@@ -38,15 +39,31 @@ def add(
 
 @models.command(name="announce")
 def announce_models(
-    names: Annotated[list[str], typer.Argument(help="Names or YAML files of models in conf.")],
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names or YAML files of models in conf.")
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="What became new since this commit, as HEAD~1, for a hook or a CI step."),
+    ] = None,
 ) -> None:
-    """Tell the Prefect server of models in conf, as a git hook or a CI step does."""
+    """Tell the Prefect server of models in conf: of those named, and of what a commit brought."""
     from tasks.added import listing
+    from tasks.commits import listed_since
 
-    _announce({Path(name).stem: listing(Path(name).stem, CONF) for name in names})
+    found = {Path(name).stem: listing(Path(name).stem, CONF) for name in names or ()}
+    for name, path in listed_since(since, CONF) if since else ():
+        found.setdefault(name, [])
+        found[name] += [path] * (path not in found[name])
+    if found:
+        _announce(found)
+    elif since:
+        console.print(f"no model is new since {since}")
+    else:
+        raise SentinelError("no model is named", "give names, or --since COMMIT")
 
 
-def _announce(found: dict[str, Sequence[str]]) -> None:
+def _announce(found: Mapping[str, Sequence[str]]) -> None:
     """Refresh the forms, so that they offer the models, and send an event a model x experiment."""
     Workspace.from_environment().prepare_environment()
     from flows.deploy import refresh_forms

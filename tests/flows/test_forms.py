@@ -18,6 +18,10 @@ CHOICES = Choices(
     ("conf/experiments/a.yaml", "conf/experiments/b.yaml"), ("m", "n"), ("x", "y"), ("rules",)
 )
 FLOWS = {f.name: f for f in (experiment, rejudge, sweep, report, catch_up)}
+FLOWS |= {"added-model": experiment}
+
+#: Forms that people fill; the other is filled by the automation.
+FILLED = [name for name in FLOWS if name != "added-model"]
 
 
 def test_there_is_a_form_a_flow() -> None:
@@ -40,7 +44,7 @@ def test_a_form_has_the_parameters_of_its_flow(name: str) -> None:
     jsonschema.validate(given, schema)
 
 
-@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("name", FILLED)
 def test_no_form_has_a_place_for_a_secret(name: str) -> None:
     fields = forms(CHOICES)[name]["properties"]
     free = [n for n, f in fields.items() if f["type"] == "string" and "enum" not in f]
@@ -50,26 +54,66 @@ def test_no_form_has_a_place_for_a_secret(name: str) -> None:
 WHOLE = {
     "path": "conf/experiments/b.yaml", "models": ["n"], "benchmarks": ["x", "y"], "limit": 5,
     "estimators": ["ensemble", "v1-grid"], "sizes": [1, 2], "judge": "rules",
+    "estimator": "ensemble", "paths": ["conf/experiments/a.yaml"],
 }  # fmt: skip
 
+BAD = {
+    "path": ("conf/experiments/c.yaml", "", None, 3),
+    "paths": (["conf/experiments/c.yaml"], "conf/experiments/a.yaml"),
+    "models": (["o"], ["m", "m"], "m", [3]),
+    "benchmarks": (["z"], ["x", "x"], "x"),
+    "limit": (0, -1, 1.5, "all"),
+    "judge": ("nobody", ["rules"]),
+    "estimators": (["forrest"], ["ensemble", "ensemble"], "ensemble"),
+    "estimator": ("forrest", ["ensemble"]),
+    "sizes": ([0], [10], [1, 1], ["1"], 1),
+}
 
-def test_a_whole_form_is_taken() -> None:
-    jsonschema.validate(WHOLE, forms(CHOICES)["experiment"])
-    assert experiment.validate_parameters(WHOLE)["sizes"] == (1, 2)
+
+def whole(name: str) -> tuple[dict, dict]:
+    """The schema of a form and values for all its fields."""
+    schema = forms(CHOICES)[name]
+    return schema, {field: WHOLE[field] for field in schema["properties"]}
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [
-        {"path": "conf/experiments/c.yaml"}, {"models": ["o"]}, {"models": ["m", "m"]},
-        {"limit": 0}, {"limit": "all"}, {"sizes": [0]}, {"estimators": ["forrest"]},
-        {"judge": "nobody"}, {"path": None},
-    ],
-    ids=str,
-)  # fmt: skip
-def test_a_bad_value_is_rejected(bad: dict) -> None:
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(WHOLE | bad, forms(CHOICES)["experiment"])
+@pytest.mark.parametrize("name", FLOWS)
+def test_a_whole_form_is_taken(name: str) -> None:
+    schema, values = whole(name)
+    jsonschema.validate(values, schema)
+    # What the server takes, the flow takes as well.
+    taken = FLOWS[name].validate_parameters(values)
+    if "sizes" in values:
+        assert taken["sizes"] == (1, 2)
+    assert taken.keys() >= values.keys()
+
+
+@pytest.mark.parametrize("name", FILLED)
+def test_a_bad_value_is_rejected_in_every_field_of_every_form(name: str) -> None:
+    schema, values = whole(name)
+    for field in values:
+        for bad in BAD[field]:
+            with pytest.raises(jsonschema.ValidationError):
+                jsonschema.validate(values | {field: bad}, schema)
+
+
+@pytest.mark.parametrize("name", FILLED)
+def test_a_field_left_empty_is_refused_where_it_is_needed_only(name: str) -> None:
+    schema, values = whole(name)
+    for field in values:
+        rest = {k: v for k, v in values.items() if k != field}
+        if field in schema["required"]:
+            with pytest.raises(jsonschema.ValidationError):
+                jsonschema.validate(rest, schema)
+        else:
+            jsonschema.validate(rest, schema)
+            FLOWS[name].validate_parameters(rest)
+
+
+def test_what_an_event_says_is_judged_by_the_run_and_not_by_the_form() -> None:
+    """A refused event would be seen by nobody; a run that fails says why."""
+    schema = forms(CHOICES)["added-model"]
+    for values in ({"path": "", "models": [""]}, {"path": "gone.yaml", "models": ["unknown"]}):
+        jsonschema.validate(values, schema)
 
 
 def test_every_estimator_offered_exists() -> None:
