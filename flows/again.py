@@ -14,11 +14,13 @@ from flows.pages import show_plan
 from flows.report import report_experiment
 from flows.steps import submit_judge
 from tasks.cluster import ray_cluster
+from tasks.conf import load_experiment
 from tasks.conf.choices import Changes, request
 from tasks.jobs import jobs_of
 from tasks.plan import answered, load_questions, plan
 from tasks.problems import Problems
 from tasks.results import Results
+from tasks.track import Tracker
 from tasks.workspace import Workspace
 
 # Judges think for themselves; the API's own limit is `endpoint.concurrency` of the judge.
@@ -81,13 +83,24 @@ def sweep(
 
 @flow(name="report", flow_run_name=run_name)
 def report(path: str, estimator: str | None = None) -> str:
-    """Write the report on what is stored of an experiment; returns the page's path."""
+    """Write the report on what is stored of an experiment into MLflow; returns its address there.
+
+    Parameters
+    ----------
+    path : str
+        The experiment's YAML.
+    estimator : str, optional
+        Shown benchmark by benchmark; the first that was swept where none is named.
+    """
     logger = get_run_logger()
     workspace = Workspace.from_environment()
-    out = workspace.state / "reports" / f"{Path(path).stem}.html"
+    name = load_experiment(path).name
+    out = workspace.state / "reports" / f"{name}.html"
     out.parent.mkdir(parents=True, exist_ok=True)
     for note in report_experiment(Path(path), out, estimator):
         logger.warning(note)
-    create_link_artifact(out.as_uri(), "report", key="report", description=f"Report on {path}")
-    logger.info("report: %s", out)
-    return str(out)
+    tracker = Tracker(name, workspace.tracking_uri, workspace.artifacts, workspace.mlflow_page)
+    kept = tracker.log_report(name, estimator, out)
+    create_link_artifact(kept.report, "Report", key="report", description=f"Report on {name}")
+    logger.info("report: %s, and in the file %s", kept.report, out)
+    return kept.report

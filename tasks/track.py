@@ -200,6 +200,32 @@ class Tracker:
         group = {"sensitivity": digest(["sensitivity", name])}
         return self._tracked(self._runs.settle(group, parent, children).info.run_id)
 
+    def log_report(self, name: str, estimator: str | None, page: Path) -> TrackedSweep:
+        """Create or replace the run that keeps a report written by itself.
+
+        Parameters
+        ----------
+        name : str
+            Of the experiment.
+        estimator : str or None
+            The one shown benchmark by benchmark, where another than the first was asked for.
+        page : Path
+            The report, logged as ``report.html``.
+        """
+        html = page.read_text(encoding="utf-8")
+
+        def files(folder: Path) -> None:
+            (folder / "report.html").write_text(html, encoding="utf-8")
+
+        run = Wanted(
+            identity={"kind": "report"},
+            name=" ".join([name, "report", *([f"({estimator})"] if estimator else [])]),
+            files=files,
+            seen=digest([html]),
+        )
+        settled = self._runs.settle({"report": digest([name, estimator])}, run, [])
+        return self._tracked(settled.info.run_id)
+
     def _tracked(self, run_id: str) -> TrackedSweep:
         experiment = self._runs.experiment_id
         url = f"{self._page}/#/experiments/{experiment}/runs/{run_id}"

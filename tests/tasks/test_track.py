@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from tasks.track import Tracker
 from tests.tasks import tracked
 from tests.tasks.tracked import NAMES, active, joined, points, splits, whole
 
@@ -165,3 +166,23 @@ def test_models_that_lack_benchmarks_are_compared_over_those_all_have(log, clien
     assert "missing" not in children["m atc-max"].data.tags
     (version,) = client.search_model_versions(f"name = '{named}-n'")
     assert "benchmarks: a v1, c v1\n" in version.description
+
+
+def test_a_report_by_itself_has_a_run_that_is_replaced(database, client, named, tmp_path) -> None:
+    page = tmp_path / "page.html"
+    tracker = Tracker(named, database, (tmp_path / "mlflow").as_uri(), "http://pages")
+    urls = []
+    for text, estimator in (("one", None), ("one", None), ("two", None), ("two", "constant")):
+        page.write_text(text)
+        urls.append(tracker.log_report(named, estimator, page).report)
+    # Unchanged, it is the same run; changed, another in its place.
+    assert urls[0] == urls[1] != urls[2]
+    found = active(client, "report", named)
+    assert set(found) == {f"{named} report", f"{named} report (constant)"}
+    (run,) = (r for name, r in found.items() if not name.endswith(")"))
+    assert urls[2] == (
+        f"http://pages/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+        "/artifacts/report.html"
+    )
+    kept = client.download_artifacts(run.info.run_id, "report.html", str(tmp_path))
+    assert Path(kept).read_text() == "two"
