@@ -1,6 +1,6 @@
 """Models side by side, and an interrupt that does not wait for them."""
 
-import _thread
+import signal
 import threading
 import time
 
@@ -28,7 +28,8 @@ def test_an_interrupt_leaves_at_once_what_is_under_way_and_starts_nothing_more()
 
     def work(number: int) -> None:
         started.append(number)
-        _thread.interrupt_main()
+        time.sleep(0.2)  # The main thread waits by now.
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         let_go.wait(30)
 
     start = time.monotonic()
