@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+
+from tests.live import sums
 
 pytestmark = pytest.mark.usefixtures("first_run")
 
@@ -24,6 +27,14 @@ JOBS = ["small / letters", "small / product", "small / sum"]
 def first_run(shared_lab):
     shared_lab.run("run", str(shared_lab.write()))
     return shared_lab.output
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """Models that answer at once, for what does not hang on the engine."""
+    server = sums.adding()
+    yield server.url
+    server.close()
 
 
 def runs(lab) -> list[Run]:
@@ -122,38 +133,35 @@ def test_a_second_run_generates_judges_and_doubles_nothing(shared_lab):
     assert {r.info.run_id for r in runs(shared_lab)} == before
 
 
-def test_an_artefact_deleted_by_hand_is_made_again(shared_lab):
-    name, _ = sorted(shared_lab.parts().items())[0]
-    (shared_lab.folder / name).unlink()
-    shared_lab.run("run", str(shared_lab.write()))
-    assert name in shared_lab.parts()
-    assert len(shared_lab.generated()) == 1
-
-
-def test_a_second_model_runs_its_own_jobs_only(shared_lab):
+def test_a_second_model_and_a_deleted_artefact_are_all_that_runs(shared_lab, endpoint):
     before = shared_lab.parts()
-    shared_lab.run("run", str(shared_lab.write(models={"small": {}, "other": {}})))
-    assert shared_lab.generated() == [j.replace("small", "other") for j in JOBS]
-    assert shared_lab.parts() == before
+    deleted = next(p for p in before if "/letters/" in p)
+    (shared_lab.folder / deleted).unlink()
+    other = sums.model("other", endpoint)
+    shared_lab.run("run", str(shared_lab.write(models={"small": {}, "other": other})))
+    assert shared_lab.generated() == [*(j.replace("small", "other") for j in JOBS), JOBS[0]]
+    after = shared_lab.parts()
+    assert after.keys() == before.keys()
+    assert [p for p in before if after[p] != before[p]] == [deleted]
     children = [r for r in runs(shared_lab) if kind(r) == "estimator"]
     assert len(children) == 6
     assert len([r for r in runs(shared_lab) if kind(r) == "sweep"]) == 1
 
 
-def test_a_raised_limit_answers_the_added_items_only(shared_lab):
-    shared_lab.run("run", str(shared_lab.write(name="limited", limit=12, prompt="{question}")))
-    few = shared_lab.parts()
-    shared_lab.run("run", str(shared_lab.write(name="limited", limit=18, prompt="{question}")))
-    added = set(shared_lab.parts()) - set(few)
-    rows = sum(pq.read_metadata(shared_lab.folder / p).num_rows for p in added)
+def test_a_raised_limit_answers_the_added_items_only(lab, endpoint):
+    models = {"small": sums.model("small", endpoint)}
+    lab.run("run", str(lab.write(models=models, limit=12)))
+    few = lab.parts()
+    lab.run("run", str(lab.write(models=models, limit=18)))
+    added = set(lab.parts()) - set(few)
+    rows = sum(pq.read_metadata(lab.folder / p).num_rows for p in added)
     assert rows == 3 * 6
-    assert {p: t for p, t in shared_lab.parts().items() if p in few} == few
+    assert {p: t for p, t in lab.parts().items() if p in few} == few
 
 
-def test_numbers_only_keeps_no_text_and_still_scores(shared_lab):
-    shared_lab.run("run", str(shared_lab.write(name="numbers", store_text=False, limit=12)))
-    kept = shared_lab.folder / "data" / "responses" / "small"
-    newest = max(kept.glob("*/*"), key=lambda p: p.stat().st_mtime_ns)
-    table = pq.read_table(next(newest.glob("part-*.parquet")))
-    assert table["text"].null_count == len(table) == 12
-    assert (shared_lab.folder / "data" / "results" / "numbers" / "estimates.csv").exists()
+def test_numbers_only_keeps_no_text_and_still_scores(lab, endpoint):
+    models = {"small": sums.model("small", endpoint)}
+    lab.run("run", str(lab.write(models=models, store_text=False, limit=12)))
+    table = lab.responses()
+    assert table["text"].null_count == len(table) == 3 * 12
+    assert (lab.folder / "data" / "results" / "lab" / "estimates.csv").exists()
