@@ -13,6 +13,7 @@ import typer
 from flows.commands import (
     audit,
     deploy,
+    estimates,
     experiments,
     models,
     pages,
@@ -31,7 +32,18 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for commands in (experiments, stages, audit, reports, pages, deploy, models, transfer, sensitivity):
+for commands in (
+    experiments,
+    stages,
+    estimates,
+    audit,
+    reports,
+    pages,
+    deploy,
+    models,
+    transfer,
+    sensitivity,
+):
     app.add_typer(commands.app)
 
 

@@ -47,7 +47,8 @@ class TrainedEstimator:
     training : FeatureTable
         Its features are those of the default estimator.
     about : dict
-        What it was trained on, for people: experiment, judge, versions.
+        What it was trained on, for people: experiment, judge, versions. ``top_k`` is how many
+        candidates a token its statistics are over; 20 where it is not said.
     """
 
     training: FeatureTable
@@ -66,6 +67,11 @@ class TrainedEstimator:
         """Digest of what determines its estimates."""
         return digest([FORMAT, DEFAULT.name, Joined(self.training, ()).digest])
 
+    @property
+    def top_k(self) -> int:
+        """Candidates a token that its statistics are over."""
+        return int(self.about.get("top_k", 20))
+
     def describe(self) -> str:
         """Markdown for the pages: what it was trained on, and what it can be asked."""
         t = self.training
@@ -74,7 +80,7 @@ class TrainedEstimator:
         lines = [
             f"| {b} | {n} | {r:.3f} |" for b, n, r in zip(t.benchmarks, rows, rates, strict=True)
         ]
-        facts = [f"- {key}: {value}" for key, value in self.about.items()]
+        facts = [f"- {key.replace('_', ' ')}: {value}" for key, value in self.about.items()]
         return "\n".join(
             [
                 f"Estimates the accuracy of **{t.model}** on unlabelled responses from their "
@@ -134,8 +140,8 @@ class TrainedEstimator:
         ----------
         responses : DataFrame
             A row a response: the eleven statistics by name, or ``entropy`` (a list of nats a row),
-            or ``top_logprobs`` (flattened, with their number a token in ``k``). ``slice`` names the
-            slice of each row; without it all rows are one.
+            or ``top_logprobs`` (flattened, with their number a token in ``k``, if that is more than
+            ``top_k``). ``slice`` names the slice of each row; without it all rows are one.
         level : float
             Of the intervals.
 
@@ -151,7 +157,7 @@ class TrainedEstimator:
         SentinelError
             For missing columns, a bad trace, a value that is not finite, or a slice without tokens.
         """
-        X, kept = _features(responses)
+        X, kept = _features(responses, self.top_k)
         names = (
             responses["slice"].astype(str)
             if "slice" in responses
@@ -183,8 +189,8 @@ class TrainedEstimator:
         return ensemble.predict(t.X, t.y, X, t.features)[0]
 
 
-def _features(responses: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Statistics of each row, and which rows have tokens."""
+def _features(responses: pd.DataFrame, top_k: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Statistics of each row over ``top_k`` candidates a token, and which rows have tokens."""
     given = [name for name in TRACES if name in responses and responses[name].notna().any()]
     if given:
         columns = [*given, *(name for name in ("k",) if name in responses)]
@@ -195,8 +201,7 @@ def _features(responses: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.
         }
         for name, values in keys.items():
             table = table.append_column(name, pa.array(values))
-        k = int(responses["k"].iloc[0]) if "k" in responses else 20
-        profiles = profile_table(table, "the traces given", k).to_pandas()
+        profiles = profile_table(table, "the traces given", top_k).to_pandas()
         return profiles[list(DEFAULT.features)].to_numpy(np.float64), (
             profiles["n_tokens"].to_numpy() > 0
         )

@@ -78,8 +78,8 @@ def trained_on(experiment: Experiment, benchmarks: Sequence[str]) -> dict[str, s
         "experiment": experiment.name,
         "benchmarks": _versions(experiment, benchmarks),
         "judge": experiment.judge.name,
-        "decoding": f"temperature {decoding.temperature}, at most {decoding.max_tokens} tokens, "
-        f"entropies over the top {decoding.top_k}",
+        "decoding": f"temperature {decoding.temperature:g}, at most {decoding.max_tokens} tokens",
+        "top_k": str(experiment.profile_top_k or decoding.top_k),
         "code": code_version(),
     }
 

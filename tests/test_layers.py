@@ -14,6 +14,7 @@ LONGEST = 400
 
 # What runs in the driver alone: it may use MLflow, or draws and serves pages for people.
 DRIVER_ONLY = {
+    "tasks.estimates",
     "tasks.figures",
     "tasks.registry",
     "tasks.report",

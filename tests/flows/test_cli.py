@@ -17,7 +17,7 @@ from tests.flows.files import jsonl, key, parquet
 
 COMMANDS = [
     "run", "validate", "generate", "judge", "profile", "sweep", "ui", "deploy", "plan", "models",
-    "report", "transfer", "sensitivity", "audit",
+    "report", "transfer", "sensitivity", "audit", "estimate",
 ]  # fmt: skip
 
 

@@ -1,0 +1,285 @@
+"""Sweeps in a real MLflow: by several processes at one moment, by killed ones, and at size."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import requests
+from mlflow import MlflowClient
+
+from estimators.config import expand
+from tasks.conf import Experiment
+from tasks.conf.choices import Request
+from tasks.features import Joined
+from tasks.registry import example, load_registered
+from tasks.track import TrackedSweep, Tracker
+from tests.tasks import tracked
+from tests.tasks.tracked import active, joined, whole
+
+pytestmark = pytest.mark.slow
+
+PROCESSES = 4
+
+#: What a driver may be killed at: calls of MLflow's client that write.
+WRITES = ("create_run", "log_batch", "log_artifacts", "set_terminated", "set_tag", "delete_run")
+
+
+@pytest.fixture(scope="module")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server over SQLite that keeps the artifacts itself, as one for a team does."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(Path(sys.executable).parent / "mlflow"), "server", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--workers", "1", "--serve-artifacts"]
+    command += ["--artifacts-destination", str(folder / "artifacts")]
+    own = {"MLFLOW_BACKEND_STORE_URI": f"sqlite:///{folder / 'mlflow.db'}"}
+    log = folder / "log.txt"
+    process = subprocess.Popen(
+        command, stdout=log.open("wb"), stderr=subprocess.STDOUT, env=dict(os.environ) | own,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
+                break
+            except OSError:
+                assert process.poll() is None, log.read_text()[-3000:]
+                assert time.monotonic() < deadline, "the server did not start"
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    found = f"sqlite:///{tmp_path_factory.mktemp('database') / 'mlflow.db'}"
+    MlflowClient(found).search_experiments()  # Its tables are made once.
+    return found
+
+
+@pytest.fixture(params=["server", "database"])
+def uri(request: pytest.FixtureRequest) -> str:
+    return request.getfixturevalue("mlflow_server" if request.param == "server" else "database")
+
+
+@pytest.fixture
+def named(request: pytest.FixtureRequest) -> str:
+    """An experiment of the test's own."""
+    return request.node.originalname
+
+
+@pytest.fixture
+def base(make_experiment: Callable[..., Experiment], named: str) -> Experiment:
+    return make_experiment(name=named, benchmarks=tracked.benchmarks(), sweep={"sizes": (1, 2)})
+
+
+def at_once(*calls: Callable[[], object]) -> list[int | None]:
+    """Run each call in a process of its own, all of them at the same moment; their exit codes."""
+    fork = multiprocessing.get_context("fork")
+    gate = fork.Barrier(len(calls))
+
+    def work(call: Callable[[], object]) -> None:
+        gate.wait()
+        call()
+
+    processes = [fork.Process(target=work, args=(call,)) for call in calls]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    return [process.exitcode for process in processes]
+
+
+def test_the_same_sweep_logged_by_processes_at_one_moment(base, uri, named, tmp_path) -> None:
+    models = {"m": joined("m"), "n": joined("n", seed=1)}
+
+    def call() -> None:
+        tracked.log(base, uri, tmp_path, *models.values(), experiment=named)
+
+    assert at_once(*[call] * PROCESSES) == [0] * PROCESSES
+    client = MlflowClient(uri)
+    whole(client, models, named)
+    trainings = {run.info.run_id for run in active(client, "training", named).values()}
+    for model in models:
+        (version,) = client.search_model_versions(f"name = '{named}-{model}'")
+        assert client.get_model_version_by_alias(f"{named}-{model}", "champion") is not None
+        trainings.remove(version.run_id)
+    assert trainings == set()
+
+
+def test_sweeps_that_differ_logged_at_one_moment(base, uri, named, tmp_path) -> None:
+    """One of them stands in the end, whole; nothing of the others is mixed into it."""
+    one, changed, added = joined("m"), joined("m", seed=4), joined("n", seed=1)
+    sweeps = [{"m": one}, {"m": one, "n": added}, {"m": changed}]
+    calls = [
+        lambda models=models: tracked.log(
+            base, uri, tmp_path, *models.values(), label="x", experiment=named
+        )
+        for models in sweeps
+    ]
+    assert at_once(*calls) == [0] * len(calls)
+    client = MlflowClient(uri)
+    standing = []
+    for models in sweeps:
+        try:
+            whole(client, models, named)
+        except AssertionError:
+            continue
+        standing.append(models)
+    assert len(standing) == 1
+    # And whichever is logged next replaces it.
+    tracked.log(base, uri, tmp_path, added, label="x", experiment=named)
+    whole(client, {"n": added}, named)
+
+
+def test_a_killed_driver_leaves_what_the_next_one_completes(
+    base, database, named, tmp_path
+) -> None:
+    """Killed at every third write of replacing a sweep; 27 writes in all."""
+    before, models = joined("m", seed=4), {"m": joined("m"), "n": joined("n", seed=1)}
+
+    def killed_at(last: int) -> None:
+        count = itertools.count(1)
+        for name in WRITES:
+            real = getattr(MlflowClient, name)
+
+            def counted(*words, real=real, **options):
+                if next(count) == last:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return real(*words, **options)
+
+            setattr(MlflowClient, name, counted)
+        tracked.log(base, database, tmp_path, *models.values(), experiment=named)
+
+    client, codes = MlflowClient(database), []
+    for last in range(1, 40, 3):
+        tracked.log(base, database, tmp_path, before, experiment=named)
+        codes += at_once(lambda last=last: killed_at(last))
+        tracked.log(base, database, tmp_path, *models.values(), experiment=named)
+        whole(client, models, named)
+    assert set(codes[:5]) == {-signal.SIGKILL}
+    assert codes[-1] == 0  # Beyond the last write.
+    assert len(client.search_model_versions(f"name = '{named}-n'")) == 1
+
+
+def test_a_clock_that_is_behind_loses_nothing(base, database, named, tmp_path, monkeypatch) -> None:
+    tracked.log(base, database, tmp_path, joined("m"), experiment=named)
+    now = time.time
+    monkeypatch.setattr("tasks.runs.time.time", lambda: now() - 3600)
+    tracked.log(base, database, tmp_path, joined("m", seed=4), experiment=named)
+    whole(MlflowClient(database), {"m": joined("m", seed=4)}, named)
+
+
+@dataclasses.dataclass
+class Large:
+    """A sweep of the size of v1: nine models, twelve estimators, four sizes."""
+
+    base: Experiment
+    uri: str
+    folder: Path
+    names = tuple(c.name for c in expand(["ensemble", "atc-max", "constant", "v1-grid"]))[:12]
+
+    def log(self, models: dict[str, Joined]) -> TrackedSweep:
+        settings = dataclasses.replace(self.base.sweep, sizes=(1, 2, 3, 4), estimators=self.names)
+        asked = Request(dataclasses.replace(self.base, sweep=settings), ())
+        tracker = Tracker(self.base.name, self.uri, self.folder.as_uri(), "http://page")
+        figures = {f"{n}.png": bytes(40_000) for n in ("accuracy", "max_entropy", "sizes")}
+        splits = {name: self.splits(one) for name, one in models.items()}
+        return tracker.log_sweep(asked, models, splits, figures, {}, "text", "page" * 500_000)
+
+    def splits(self, one: Joined) -> pa.Table:
+        """Rows of one cheap estimator under the names of all."""
+        table = tracked.splits(one, (1, 2, 3, 4), ("constant",)).to_pandas()
+        named = [table.assign(estimator=name) for name in self.names]
+        schema = tracked.splits(one, (1,)).schema
+        return pa.Table.from_pandas(pd.concat(named), schema, preserve_index=False)
+
+
+def test_a_model_added_to_a_large_sweep_costs_seconds(
+    base, mlflow_server, named, tmp_path, monkeypatch
+) -> None:
+    letters = "abcdefghij"
+    models = {f"m{n}": joined(f"m{n}", seed=n, benchmarks=letters) for n in range(9)}
+    large = Large(
+        dataclasses.replace(base, benchmarks=tracked.benchmarks(letters)), mlflow_server, tmp_path
+    )
+    sent: list[str] = []
+    send = requests.Session.send
+
+    def counted(session, request, **options):
+        sent.append(request.url)
+        return send(session, request, **options)
+
+    monkeypatch.setattr(requests.Session, "send", counted)
+    calls, seconds = [], []
+    eight = dict(list(models.items())[:8])
+    for step in (eight, models, models):
+        sent.clear()
+        start = time.monotonic()
+        large.log(step)
+        seconds.append(time.monotonic() - start)
+        calls.append(len(sent))
+    print(f"calls {calls}, seconds {[round(s, 1) for s in seconds]}")
+    client = MlflowClient(mlflow_server)
+    assert len(active(client, "estimator", named)) == 9 * 12
+    # Three calls a new run, one a run that gets the new parent; the rest is the parent's files and
+    # two or a dozen an estimator.
+    assert calls[0] <= 3 * (8 * 12 + 1) + 8 * 20 + 30
+    assert calls[1] <= 3 * (12 + 1) + 8 * 12 + 9 * 2 + 20 + 30
+    assert calls[2] <= 25
+    assert seconds[1] < 30
+
+
+ELSEWHERE = """
+import sys, mlflow
+from tasks.registry import example
+estimator = mlflow.pyfunc.load_model("models:/{name}@champion")
+assert "pickle" not in repr(estimator.metadata.flavors).lower()
+frame = estimator.input_example
+print(estimator.predict(frame, params={{"level": 0.8}}).to_json())
+"""
+
+
+def test_the_champion_is_loaded_by_its_alias_elsewhere(
+    base, mlflow_server, named, tmp_path, monkeypatch
+) -> None:
+    """By MLflow alone, in another process and folder, its files sent by the server."""
+    one = joined("m")
+    tracked.log(base, mlflow_server, tmp_path, one, experiment=named)
+    told = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE.format(name=f"{named}-m")],
+        capture_output=True, text=True, cwd=tmp_path, timeout=120,
+        env=os.environ | {"MLFLOW_TRACKING_URI": mlflow_server},
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    estimator = load_registered(mlflow_server, f"{named}-m")
+    expected = estimator.estimate(example(), 0.8)
+    shown = pd.read_json(io.StringIO(told.stdout.splitlines()[-1]))
+    np.testing.assert_allclose(shown["p_correct"], expected["p_correct"])
+    client = MlflowClient(mlflow_server)
+    version = client.get_model_version_by_alias(f"{named}-m", "champion")
+    assert version.source.startswith("mlflow-artifacts:")
+    for fact in ("accuracy of **m**", "benchmarks: a v1, b v1, c v1", "judge: rules", "| a | 20 |"):
+        assert fact in version.description
