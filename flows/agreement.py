@@ -18,7 +18,7 @@ def show_agreement(asked: Request, workspace: Workspace) -> None:
         publish_agreement(asked, workspace)
 
 
-@task(task_run_name="agreement {asked.experiment.name}", tags=["publish"])
+@task(task_run_name="agreement {asked.experiment.name}")
 def publish_agreement(asked: Request, workspace: Workspace) -> None:
     """Hold rules and model against each other on the chain's sample, over all models."""
     settings, logger = asked.experiment, get_run_logger()

@@ -23,7 +23,7 @@ from tasks.track import Tracker
 from tasks.workspace import Workspace
 
 
-@task(task_run_name="publish {asked.experiment.name}", tags=["publish"])
+@task(task_run_name="publish {asked.experiment.name}")
 def publish(
     asked: Request,
     joined: Mapping[str, Joined],

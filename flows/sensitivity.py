@@ -67,7 +67,7 @@ def sensitivity(path: str) -> Found:
     return publish(settings, questions, workspace)
 
 
-@task(task_run_name="publish {settings.name}", tags=["publish"])
+@task(task_run_name="publish {settings.name}")
 def publish(settings: Sensitivity, questions: Questions, workspace: Workspace) -> Found:
     """Measure the stored answers; results go to their folder, to MLflow and to the run's page."""
     logger = get_run_logger()

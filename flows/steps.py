@@ -3,10 +3,14 @@
 A task's cache key is the hash of everything that determines its artefact, and its result is the
 artefact's address. Prefect's record is trusted only while the artefact is whole: each step says so
 when it is submitted, and a step whose artefact was deleted runs again.
+
+Steps have no tags: Prefect asks the server for a slot of each tag before a step starts, and over
+SQLite waits two seconds whenever another step is writing.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +25,7 @@ from flows.progress import Progress
 from flows.slots import GPU_JOBS, JUDGE_JOBS, slot
 from tasks.conf import Sweep
 from tasks.engines.pool import EnginePool
-from tasks.errors import EngineDied
+from tasks.errors import EngineDied, SentinelError
 from tasks.features import Joined
 from tasks.generate import generate
 from tasks.jobs import Job, items_digest
@@ -51,7 +55,6 @@ async def _engine_died(task: Task[..., Any], run: TaskRun, state: State[Any]) ->
     retries=2,
     retry_delay_seconds=[5, 30],
     retry_condition_fn=_engine_died,
-    tags=["generate"],
 )
 def generate_responses(key: str, job: Job, items: pa.Table, pool: EnginePool, store: Store) -> str:
     """Answer the items of one benchmark that have no response yet."""
@@ -69,10 +72,12 @@ def generate_responses(key: str, job: Job, items: pa.Table, pool: EnginePool, st
         did.tokens,
         did.seconds,
     )
+    for note in did.notes:
+        logger.warning("%s: %s", job.name, note)
     return job.responses(store).address
 
 
-@task(task_run_name="judge {job.name}", cache_key_fn=_key, persist_result=True, tags=["judge"])
+@task(task_run_name="judge {job.name}", cache_key_fn=_key, persist_result=True)
 def judge_responses(key: str, job: Job, items: pa.Table, store: Store) -> str:
     """Score the responses that have no verdict yet."""
     with (
@@ -84,7 +89,7 @@ def judge_responses(key: str, job: Job, items: pa.Table, store: Store) -> str:
     return job.verdicts(store).address
 
 
-@task(task_run_name="profile {job.name}", cache_key_fn=_key, persist_result=True, tags=["profile"])
+@task(task_run_name="profile {job.name}", cache_key_fn=_key, persist_result=True)
 def profile_responses(key: str, job: Job, store: Store) -> str:
     """Compute the statistics of the traces that have none yet."""
     added = profile_artefact(job, store)
@@ -92,7 +97,7 @@ def profile_responses(key: str, job: Job, store: Store) -> str:
     return job.profiles(store).address
 
 
-@task(task_run_name="sweep {joined.table.model}", tags=["sweep"])
+@task(task_run_name="sweep {joined.table.model}")
 def sweep_model(joined: Joined, settings: Any, store: Store) -> pa.Table:
     """Train every estimator on every composition of one model's benchmarks."""
     logger = get_run_logger()
@@ -107,7 +112,7 @@ def sweep_model(joined: Joined, settings: Any, store: Store) -> pa.Table:
     return splits
 
 
-@task(task_run_name="transfer between models", tags=["sweep"])
+@task(task_run_name="transfer between models")
 def transfer_models(
     joined: Mapping[str, Joined], settings: Sweep, store: Store, folder: str
 ) -> pa.Table:
@@ -122,7 +127,9 @@ def submit_generate(
     job: Job, items: pa.Table, pool: EnginePool, store: Store
 ) -> PrefectFuture[str]:
     """Submit a generation; cached where Prefect has seen these items done and they still are."""
-    whole = set(items["item_id"].to_pylist()) <= job.responses(store).done()
+    whole = False
+    with contextlib.suppress(SentinelError):  # A damaged part: the step itself tells of it.
+        whole = set(items["item_id"].to_pylist()) <= job.responses(store).done()
     step = generate_responses.with_options(refresh_cache=not whole)
     return step.submit(digest([job.key, items_digest(items)]), job, items, pool, store)
 

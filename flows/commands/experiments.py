@@ -20,11 +20,12 @@ def run(experiment: ExperimentFile) -> None:
     load_experiment(experiment)  # A mistake in conf is told before any server starts.
     workspace = Workspace.from_environment()
     workspace.prepare_environment()
-    from tasks.servers import ensure_prefect_api
+    from tasks.servers import start_prefect_api
 
-    ensure_prefect_api(workspace)
+    server_ready = start_prefect_api(workspace)
     from flows.experiment import experiment as flow
 
+    server_ready()
     results = flow(str(experiment))
     show_table("Estimated and true accuracy", results.estimates, results.caption)
     show_table("Sweep: medians over compositions", results.medians)

@@ -26,11 +26,12 @@ def sensitivity(
     name = load_sensitivity(path).name  # A mistake in conf is told before any server starts.
     workspace = Workspace.from_environment()
     workspace.prepare_environment()
-    from tasks.servers import ensure_prefect_api
+    from tasks.servers import start_prefect_api
 
-    ensure_prefect_api(workspace)
+    server_ready = start_prefect_api(workspace)
     from flows.sensitivity import sensitivity as flow
 
+    server_ready()
     results = flow(str(path))
     show_table("What moves", results.brief, results.caption)
     if len(results.full):
