@@ -23,7 +23,8 @@ COPY flows flows
 COPY conf conf
 RUN pip install --no-cache-dir --no-deps --no-build-isolation . \
  && useradd --create-home --uid 1000 sentinel \
- && mkdir /data && chown sentinel /data
+ && mkdir --parents /data /home/sentinel/.cache/huggingface \
+ && chown --recursive sentinel /data /home/sentinel/.cache
 
 ENV DO_NOT_TRACK=1 \
     MLFLOW_DISABLE_TELEMETRY=true \

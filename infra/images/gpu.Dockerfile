@@ -20,7 +20,9 @@ COPY estimators estimators
 COPY tasks tasks
 COPY flows flows
 RUN pip install --no-cache-dir --no-deps --no-build-isolation . \
- && useradd --create-home --uid 1000 sentinel
+ && useradd --create-home --uid 1000 sentinel \
+ && mkdir --parents /data /home/sentinel/.cache/huggingface \
+ && chown --recursive sentinel /data /home/sentinel/.cache
 
 ENV DO_NOT_TRACK=1 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \

@@ -154,3 +154,69 @@ def test_no_file_holds_a_secret_value() -> None:
     for path in [*INFRA.rglob("*.yaml"), *DOCKERFILES]:
         values += [m.group(0) for m in named.finditer(path.read_text())]
     assert [v for v in values if "/run/secrets" not in v] == []
+
+
+def pods(path: Path) -> Iterator[dict]:
+    """Pods of a manifest: those of Ray's nodes, and of what else runs there."""
+    for document in documents(path):
+        spec = document.get("spec", {})
+        if document["apiVersion"].startswith("ray.io/"):
+            cluster = spec.get("rayClusterSpec", spec)
+            yield from (group["template"]["spec"] for group in nodes(cluster).values())
+        elif "template" in spec:
+            yield spec["template"]["spec"]
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda p: p.stem)
+def test_pods_have_no_more_rights_than_they_need(path: Path) -> None:
+    found = list(pods(path))
+    assert found
+    for pod in found:
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            assert not container["securityContext"]["allowPrivilegeEscalation"]
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            assert {"cpu", "memory"} <= set(container["resources"]["limits"])
+
+
+def test_every_pod_is_behind_a_network_policy() -> None:
+    policies, labels = [], []
+    for path in MANIFESTS:
+        for document in documents(path):
+            spec = document.get("spec", {})
+            if document["kind"] == "NetworkPolicy":
+                policies.append(spec["podSelector"]["matchLabels"])
+            elif document["apiVersion"].startswith("ray.io/"):
+                groups = nodes(spec.get("rayClusterSpec", spec)).values()
+                labels += [group["template"]["metadata"]["labels"] for group in groups]
+            elif "template" in spec:
+                labels.append(spec["template"]["metadata"]["labels"])
+    assert len(labels) == 7
+    for own in labels:
+        assert any(wanted.items() <= own.items() for wanted in policies), own
+
+
+def test_services_of_ours_drop_all_rights_and_a_driver_has_a_node_beside_it() -> None:
+    services = yaml.safe_load((INFRA / "compose.yaml").read_text())["services"]
+    ours = {n: s for n, s in services.items() if s["image"].startswith("entropy-sentinel")}
+    assert len(ours) == len(services) - 1
+    for service in ours.values():
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+    (worker,) = [pod["containers"][0] for pod in pods(INFRA / "kuberay" / "worker.yaml")]
+    for command in (services["worker"]["command"], worker["args"]):
+        assert re.match(r"ray start --address=\S+ --num-cpus=0 && exec sentinel deploy", command[2])
+
+
+def test_images_and_the_repository_hold_no_secrets_data_or_environment() -> None:
+    rules = (ROOT / ".dockerignore").read_text().split()
+    assert rules[0] == "**"
+    let_in = {rule[1:] for rule in rules if rule.startswith("!")}
+    for kept_out in ("infra", "infra/secrets", "data", ".venv", ".git", ".models", ".", "*"):
+        assert kept_out not in let_in
+    ignored = (ROOT / ".gitignore").read_text().split()
+    assert {"infra/secrets/", "data/", ".venv/"} <= set(ignored)
+    # What the compose file reads its secrets from is what is ignored.
+    secrets = yaml.safe_load((INFRA / "compose.yaml").read_text())["secrets"].values()
+    assert all(secret["file"].startswith("secrets/") for secret in secrets)
