@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +21,9 @@ import ray.exceptions
 from tasks.errors import SentinelError
 
 _log = logging.getLogger(__name__)
+
+# Ray's word for a cluster of our own, started and ended with the run.
+_LOCAL = "local"
 
 _REACH_S = 10
 
@@ -48,18 +53,20 @@ def ray_cluster() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    address = os.environ.get("RAY_ADDRESS")
+    address = _address()
     _check_reachable(address)
     try:
-        ray.init(
-            address=address,
-            include_dashboard=None if address else False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        with _sigterm_kept():
+            ray.init(
+                address=address,
+                include_dashboard=False if address == _LOCAL else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise SentinelError(
-            f"cannot join the Ray cluster at {address or 'this machine'}: {error}",
+            f"cannot join the Ray cluster at {'this machine' if address == _LOCAL else address}: "
+            f"{error}",
             "check RAY_ADDRESS, RAY_AUTH_MODE (token) and the cluster's token (RAY_AUTH_TOKEN), "
             "or unset RAY_ADDRESS",
         ) from error
@@ -69,12 +76,32 @@ def ray_cluster() -> Iterator[None]:
         ray.shutdown()
 
 
-def _check_reachable(address: str | None) -> None:
+def _address() -> str:
+    """Where to join. Of no address Ray makes any cluster that was started on this machine."""
+    return os.environ.get("RAY_ADDRESS") or _LOCAL
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Leave SIGTERM to whoever handles it, where Ray would take it for itself.
+
+    Prefect hears by it that a run is to be cancelled; to Ray it is a plain exit, and the run would
+    be shown as crashed.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(handler) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+
+
+def _check_reachable(address: str) -> None:
     """Fail within seconds where nothing listens; Ray would try for more than a minute, then exit.
 
     ``auto`` and ``local`` name no host, and are left to Ray.
     """
-    parts = urlsplit(address if address and "://" in address else f"//{address or ''}")
+    parts = urlsplit(address if "://" in address else f"//{address}")
     try:
         if parts.hostname and parts.port:
             socket.create_connection((parts.hostname, parts.port), timeout=_REACH_S).close()
@@ -156,11 +183,11 @@ def problem_of(error: ray.exceptions.RayError, who: str) -> SentinelError | None
     cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else None
     if isinstance(cause, SentinelError):
         return cause
-    if "failed to import on the worker" not in str(error):
+    last = (str(error).strip().splitlines() or [""])[-1].strip()
+    if not last.startswith(("ModuleNotFoundError:", "ImportError:")):
         return None
     return SentinelError(
-        f"{who}: a node of the cluster cannot import what it is to run: "
-        f"{str(error).strip().splitlines()[-1]}",
+        f"{who}: a node of the cluster cannot import what it is to run: {last}",
         "give all nodes and the driver images, or environments, of one version",
     )
 
@@ -202,7 +229,7 @@ class Waiting:
                 self._tell_at = now + _TELL_AGAIN_S
                 self._tell(f"since {now - self._since:.0f} s")
             return
-        may_grow = bool(os.environ.get("RAY_ADDRESS"))
+        may_grow = _address() != _LOCAL
         if self._hopeless_since is None:
             self._hopeless_since = now
             if may_grow:
