@@ -156,3 +156,46 @@ def test_the_root_is_an_object_store(lab: Lab, cluster: RayCluster, tmp_path: Pa
     assert lab.start("run", str(path)).wait(timeout=200) == 2, lab.output[-3000:]
     assert re.search(r"cannot read s3://lab/root", lab.output)
     assert time.monotonic() - start < 120
+
+
+@pytest.mark.long
+def test_two_runs_share_cluster_databases_and_object_store(
+    cluster: RayCluster, pages: dict[str, str], database: Postgres, tmp_path: Path
+) -> None:
+    """Different experiments at the same time, of one model, with one benchmark in common."""
+    store, clients = object_store(tmp_path)
+    server = adding(latency_s=0.02)
+    asked = {"one": {"a": 1, "b": 2}, "two": {"b": 2, "c": 3}}
+    with running(store):
+        keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
+        s3 = boto3.client("s3", endpoint_url=clients["AWS_ENDPOINT_URL"], **keys)
+        s3.create_bucket(Bucket="lab")
+        runs = []
+        for name, chosen in asked.items():
+            lab = Lab(tmp_path / name)
+            lab.environment = cluster.clients | clients | pages | {
+                "SENTINEL_ROOT": "s3://lab/root", "SENTINEL_STATE": str(lab.folder / "state"),
+            }  # fmt: skip
+            path = lab.write(
+                name=name, models={"remote": model("remote", server.url)},
+                benchmarks=benchmarks(48, **chosen), batch_items=8,
+            )  # fmt: skip
+            runs.append((lab, lab.start("run", str(path))))
+        for lab, process in runs:
+            assert process.wait(timeout=300) == 0, lab.output[-4000:]
+        names = [
+            o["Key"]
+            for page in s3.get_paginator("list_objects_v2").paginate(Bucket="lab", Prefix="root/")
+            for o in page["Contents"]
+        ]
+    server.close()
+    responses = [n for n in names if "/responses/" in n]
+    assert len(responses) == 3 * 48 / 8
+    for name in asked:
+        assert [n for n in names if n.startswith(f"root/results/{name}/")]
+    # Of the benchmark in common each run may have had one batch under way that the other had too.
+    assert 3 * 48 <= len(server.bodies) <= 3 * 48 + 8 * 2
+    flows = rows(database, "prefect", "select name from flow_run where state_type = 'COMPLETED'")
+    assert {"experiment lab: all models"} <= set(flows)
+    logged = rows(database, "mlflow", "select name from experiments")
+    assert set(asked) <= set(logged)
