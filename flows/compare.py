@@ -1,4 +1,4 @@
-"""The comparison that every run ends with: sweeps of all complete models, and their results."""
+"""The comparison that every run ends with: sweeps of all models, and their results."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from prefect import get_run_logger
 
 from flows.publish import publish
 from flows.steps import sweep_model, transfer_models
+from tasks.compared import whole
 from tasks.conf.choices import Request
-from tasks.features import join_jobs
-from tasks.plan import Questions, complete
+from tasks.errors import SentinelError
+from tasks.plan import Questions
 from tasks.problems import Problems
 from tasks.results import Results
 from tasks.workspace import Workspace
@@ -17,20 +18,26 @@ from tasks.workspace import Workspace
 def compare(
     asked: Request, questions: Questions, workspace: Workspace, problems: Problems
 ) -> Results | None:
-    """Sweep every model whose responses are stored, judged and profiled; publish the results.
+    """Sweep every model over its benchmarks that are stored, judged and profiled; publish.
 
-    A model that is stored already costs its reading only. One that is not complete is left out,
-    with a line in the log. ``None`` where no model is complete.
+    A model that is stored already costs its reading only. One that lacks benchmarks is compared
+    over the others, and with fewer than two it is left out, with a line in the log; one that cannot
+    be read becomes a problem. ``None`` where no model is left.
     """
     settings, store = asked.experiment, workspace.store
-    joined, splits = {}, {}
+    joined, splits, left_out = {}, {}, {}
     for model in settings.models:
-        jobs = complete(settings, model, questions, store)
-        if jobs is None:
-            get_run_logger().warning("%s is not complete and not compared", model.name)
+        try:
+            found = whole(settings, model, questions, store)
+            if found.left_out:
+                get_run_logger().warning("%s is not compared: %s", model.name, found.left_out)
+                left_out[model.name] = (f"not compared: {found.left_out}",)
+                continue
+            table = found.join(questions.items, store)
+        except SentinelError as error:  # A damaged part, or too few answers with a label.
+            problems.failed(f"comparison of {model.name}", error)
             continue
-        table = join_jobs(jobs, questions.items, store)
-        done = sweep_model(table, settings.sweep, store, return_state=True)
+        done = sweep_model(table, found.sweep(settings.sweep), store, return_state=True)
         rows = done.result(raise_on_failure=False)
         if not problems.failed(f"sweep of {model.name}", rows):
             joined[model.name], splits[model.name] = table, rows
@@ -39,4 +46,4 @@ def compare(
     if len(joined) > 1 and settings.sweep.transfer:
         moved = transfer_models(joined, settings.sweep, store, asked.folder, return_state=True)
         problems.failed("transfer between models", moved.result(raise_on_failure=False))
-    return publish(asked, joined, splits, questions.items, workspace)
+    return publish(asked, joined, splits, questions.items, workspace, left_out)

@@ -30,12 +30,18 @@ def publish(
     splits: Mapping[str, pa.Table],
     items: Mapping[str, pa.Table],
     workspace: Workspace,
+    left_out: Mapping[str, tuple[str, ...]],
 ) -> Results:
-    """Log a sweep to MLflow, write its results folder and report, link them from the flow run."""
+    """Log a sweep to MLflow, write its results folder and report, link them from the flow run.
+
+    ``left_out`` says of models that are not compared why.
+    """
     logger = get_run_logger()
     name, settings = asked.experiment.name, asked.experiment.sweep
     found = results(splits, joined, settings.estimators[0], settings.seed)
-    inputs = gather(asked.experiment, items, joined, splits, workspace.store, folder=asked.folder)
+    inputs = gather(
+        asked.experiment, items, joined, splits, workspace.store, left_out, folder=asked.folder
+    )
     page = report(inputs)
     folder = found.write(workspace.store, asked.folder, page)
     logger.info("report, tables and figures: %s", folder)
@@ -45,7 +51,7 @@ def publish(
     show_figures(found.figures, name)
     tracker = Tracker(name, workspace.tracking_uri, workspace.artifacts, workspace.mlflow_page)
     tracked = tracker.log_sweep(
-        asked, joined, splits, found.figures, found.notes, found.text(), page
+        asked, joined, splits, found.figures, {**found.notes, **left_out}, found.text(), page
     )
     create_link_artifact(tracked.url, "MLflow run", key="mlflow", description=f"Sweep of {name}")
     create_link_artifact(tracked.report, "Report", key="report", description=f"Report on {name}")

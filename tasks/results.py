@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -14,8 +14,12 @@ from estimators.intervals import unseen
 from estimators.sweep import prepare
 from tasks.features import Joined
 from tasks.figures import accuracy_figure, density_figure, size_figure
+from tasks.shared import over, shared_benchmarks
 from tasks.store import Store
 from tasks.summary import SHOWN, by_size, estimates, markdown, named_compositions, split_of
+
+#: Columns of the comparison: AUROC and calibration error are pooled over a model's own benchmarks.
+_COMPARED = tuple(name for name in SHOWN if not name.startswith(("auroc", "ece")))
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,11 @@ class Results:
         Medians by estimator and k, as :func:`tasks.summary.by_size`.
     figures : mapping of file name to PNG
     notes : mapping of model to notes
+    shared : tuple of str, optional
+        Benchmarks that all models have, where some lack any; ``None`` where all have the same.
+    compared : DataFrame
+        Medians as in ``summary`` over the shared benchmarks; empty where ``shared`` is ``None`` or
+        leaves nothing to compare.
     """
 
     estimator: str
@@ -39,12 +48,26 @@ class Results:
     summary: pd.DataFrame
     figures: Mapping[str, bytes]
     notes: Mapping[str, tuple[str, ...]]
+    shared: tuple[str, ...] | None = None
+    compared: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def text(self) -> str:
-        """The two tables as Markdown."""
+        """The tables as Markdown, and what is missing."""
         parts = [f"### Estimated and true accuracy\n\n{self.caption}\n\n{markdown(self.estimates)}"]
         parts += [f"### Sweep: medians over compositions\n\n{markdown(self.medians)}"]
+        if self.shared is not None:
+            parts += [f"### Compared over what all models have\n\n{self._comparison()}"]
         return "\n\n".join(parts) + "\n"
+
+    def _comparison(self) -> str:
+        """Scores over the shared benchmarks; the others are each model's own."""
+        if self.compared.empty:
+            return "No two benchmarks are shared by all models, so their scores are not comparable."
+        first = (
+            "Some models lack benchmarks, so the scores above are over different ones. Over "
+            f"{', '.join(self.shared or ())}, which all models have:"
+        )
+        return f"{first}\n\n{markdown(self.compared[list(_COMPARED)])}"
 
     @property
     def caption(self) -> str:
@@ -101,6 +124,10 @@ def results(
     listed = pd.concat(frames, ignore_index=True)
     listed.insert(0, "model", listed.pop("model"))
     summary = pd.concat([by_size(t) for t in splits.values()], ignore_index=True)
+    shared = shared_benchmarks(joined)
+    restricted = [] if shared is None else [over(table, shared) for table in splits.values()]
+    medians = [by_size(table) for table in restricted if len(table)]
+    compared = pd.concat(medians, ignore_index=True) if medians else pd.DataFrame()
     largest = {
         model: (j.table.X[:, j.table.columns(["max"])[0]], j.table.y) for model, j in joined.items()
     }
@@ -110,7 +137,7 @@ def results(
         "sizes.png": size_figure(summary),
     }
     notes = {model: j.notes for model, j in joined.items()}
-    return Results(estimator, chosen, listed, summary, figures, notes)
+    return Results(estimator, chosen, listed, summary, figures, notes, shared, compared)
 
 
 def _bounds(joined: Joined, split: Mapping[str, Any], seed: int) -> dict[str, tuple[float, float]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import ray
@@ -50,6 +50,12 @@ def sweep_compositions(benchmarks: Sequence[str], sizes: Sequence[int]) -> list[
         return compositions(benchmarks, sizes)
     except ValueError as error:
         raise SentinelError(str(error), "mend `sweep.sizes` or --sizes") from None
+
+
+def fitting(settings: Sweep, benchmarks: int) -> Sweep:
+    """A sweep with its sizes that leave one of this many benchmarks unseen; at least size one."""
+    sizes = tuple(k for k in settings.sizes if k < benchmarks) or (1,)
+    return replace(settings, sizes=sizes)
 
 
 def sweep(

@@ -10,12 +10,13 @@ import pyarrow as pa
 
 from tasks.agreement import agreement_of
 from tasks.answers.rows import Rows
+from tasks.compared import whole
 from tasks.conf import Decoding, Experiment
 from tasks.errors import SentinelError
-from tasks.features import Joined, join_jobs
+from tasks.features import Joined
 from tasks.jobs import jobs_of
 from tasks.keys import prompt_of, sweep_key
-from tasks.plan import Questions, complete
+from tasks.plan import Questions
 from tasks.report.inputs import Inputs, shown_estimator
 from tasks.report.work import counts_of_job
 from tasks.store import Store
@@ -30,26 +31,28 @@ def read(
 ) -> Inputs:
     """Inputs of the models whose responses and sweep are stored; the others are named in notes.
 
+    A model may lack benchmarks; notes say which.
+
     Raises
     ------
     SentinelError
-        If no model is complete, or ``estimator`` was not swept.
+        If no model has two whole benchmarks and their sweep, or ``estimator`` was not swept.
     """
     joined, splits, notes = {}, {}, {}
     for model in settings.models:
-        jobs = complete(settings, model, questions, store)
-        if jobs is None:
-            notes[model.name] = ("responses, verdicts or profiles are missing: not in this report",)
+        found = whole(settings, model, questions, store)
+        if found.left_out:
+            notes[model.name] = (f"not in this report: {found.left_out}",)
             continue
-        table = join_jobs(jobs, questions.items, store)
-        missing, pieces = missing_pieces(table, settings.sweep, store)
+        table, chosen = found.join(questions.items, store), found.sweep(settings.sweep)
+        missing, pieces = missing_pieces(table, chosen, store)
         if missing:
             notes[model.name] = (
                 f"{missing} of {pieces} pieces of its sweep are missing: not in this report",
             )
             continue
         joined[model.name] = table
-        splits[model.name] = sweep(table, settings.sweep, store)
+        splits[model.name] = sweep(table, chosen, store)
     if not splits:
         why = "; ".join(f"{model}: {n}" for model, ns in notes.items() for n in ns)
         raise SentinelError(
@@ -69,7 +72,7 @@ def gather(
     estimator: str | None = None,
     folder: str | None = None,
 ) -> Inputs:
-    """Inputs of models that are complete.
+    """Inputs of models that are swept.
 
     Parameters
     ----------
@@ -77,7 +80,7 @@ def gather(
         Those that were asked; they are counted and not shown.
     joined, splits : mappings of model name to feature table and to sweep rows
     notes : mapping of model to sentences
-        On models that are not complete.
+        On models that are not among them.
     estimator : str, optional
         The one the report is about; by default the first of the sweep's.
     folder : str, optional
@@ -85,7 +88,14 @@ def gather(
     """
     first = settings.sweep.estimators[0]
     table = pa.concat_tables(splits.values(), promote_options="permissive")
-    jobs = [j for m in settings.models if m.name in splits for j in jobs_of(settings, m)]
+    # Responses to a benchmark that is not whole are no part of the report.
+    jobs = [
+        job
+        for model in settings.models
+        if model.name in joined
+        for job in jobs_of(settings, model)
+        if job.benchmark.name in joined[model.name].table.benchmarks
+    ]
     agreed = agreement_of(jobs, store)
     work, keys, responses = [], [], []
     for job in jobs:

@@ -36,6 +36,12 @@ def test_a_benchmark_that_cannot_be_read(site: Site) -> None:
     for kind in ("verdicts", "profiles"):
         folders = (site.folder / "data" / kind / "small").iterdir()
         assert {folder.name for folder in folders} == set(BENCHMARKS)
+    # The others are compared, and the gap is told wherever the comparison is read.
+    assert "missing: absent (its items cannot be read)" in told
+    estimates = pd.read_csv(site.folder / "data" / "results" / "sums" / "estimates.csv")
+    assert set(estimates["benchmark"]) == set(BENCHMARKS)
+    page = (site.folder / "data" / "results" / "sums" / "report.html").read_text()
+    assert "small: compared over 3 benchmarks only; missing: absent" in page
 
 
 def test_a_model_that_cannot_be_reached(site: Site) -> None:

@@ -6,6 +6,7 @@ import pytest
 from estimators.config import parse
 from estimators.results import SplitResult
 from estimators.sweep import evaluate, prepare
+from tasks.compared import whole
 from tasks.conf import Benchmark, Decoding, Experiment, File, Model
 from tasks.errors import SentinelError
 from tasks.features import Joined, join_jobs
@@ -109,7 +110,24 @@ def test_what_is_not_stored_is_said(settings: Experiment, store: Store) -> None:
     with pytest.raises(SentinelError) as refused:
         read(settings, Questions(ITEMS, {}), store)
     assert "m: 2 of 2 pieces of its sweep are missing" in str(refused.value)
-    assert "later: responses, verdicts or profiles are missing" in str(refused.value)
+    assert "later: not in this report: 0 benchmarks whole, two are needed" in str(refused.value)
+
+
+def test_a_model_that_lacks_a_benchmark_is_in_the_report(settings: Experiment, tmp_path) -> None:
+    store = Store(str(tmp_path))
+    for job in jobs_of(settings, settings.models[0])[:2]:
+        generate(job, ITEMS[job.benchmark.name], ListedPool(), store)
+        judge_artefact(job, ITEMS[job.benchmark.name], store)
+        profile_artefact(job, store)
+    found = whole(settings, settings.models[0], Questions(ITEMS, {}), store)
+    joined = found.join(ITEMS, store)
+    configs = [parse(name) for name in settings.sweep.estimators]
+    rows = evaluate(prepare(joined.table), configs, [("alpha",), ("beta",)])
+    splits = {"m": to_table(rows, SplitResult)}
+    page = Page(report(gather(settings, ITEMS, {"m": joined}, splits, store)))
+    assert page.frame("work")["benchmark"].tolist() == ["alpha", "beta"]
+    told = "m: compared over 2 benchmarks only; missing: gpqa (30 of 30 items not answered)"
+    assert told in " ".join(page.words)
 
 
 def test_counts_tell_what_the_columns_let_them_tell() -> None:
