@@ -4,9 +4,10 @@ VENV := .venv
 LOCK := infra/locks/cpu.txt
 MODEL := .models/SmolLM2-135M-Instruct
 BIN := $(VENV)/bin
+FAULTS := data/faults/records.jsonl
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test faults test-fast lint audit bench setup clean
+.PHONY: help demo ui test faults clusters gpu test-fast lint audit bench setup clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 20
@@ -21,9 +22,17 @@ test: $(VENV)/.complete $(MODEL)/config.json ## All tests, the fast ones first
 	$(BIN)/python -m pytest -m "not slow"
 	$(BIN)/python -m pytest -m "slow and not long"
 
-faults: $(VENV)/.complete $(MODEL)/config.json ## Whole clusters and what happens when their parts fail, in half an hour
-	$(BIN)/python -m pytest -m long
-	$(BIN)/python -m tests.live.fault_table
+faults: $(VENV)/.complete $(MODEL)/config.json ## Cause every fault of docs/faults.md again and write that page from it, in 20 minutes
+	mkdir -p data/faults && rm -f $(FAULTS)
+	SENTINEL_FAULT_RECORDS=$(FAULTS) $(BIN)/python -m pytest -m "slow or long" tests/live/faults tests/live/test_faults.py
+	$(BIN)/python -m tests.live.faults.table $(FAULTS) docs/faults.md
+
+clusters: $(VENV)/.complete $(MODEL)/config.json ## Whole clusters: Ray nodes, PostgreSQL and an object store together
+	$(BIN)/python -m pytest -m long --ignore tests/live/faults
+
+gpu: $(VENV)/.complete $(MODEL)/config.json ## The same on the GPUs of this machine, in a quarter of an hour; figures in data/bench
+	mkdir -p data/bench
+	SENTINEL_GPU_RECORDS=data/bench/gpu.json $(BIN)/python -m pytest -m gpu tests/gpu
 
 test-fast: $(VENV)/.complete ## The tests that need no server and no model
 	$(BIN)/python -m pytest -m "not slow"

@@ -6,6 +6,7 @@ import json
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,11 @@ class Servers:
         found = self.api("/task_runs/filter", body | {"limit": 200})
         over = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
         return [f"{t['name']}: {t['state_name']}" for t in found if t["state_type"] not in over]
+
+    def lines(self, run: dict) -> list[float]:
+        """When a flow run logged its lines, by its own clock (seconds)."""
+        found = self.api("/logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}})
+        return [datetime.fromisoformat(line["timestamp"]).timestamp() for line in found]
 
     def tracked(self, experiment: str) -> set[str]:
         """Names of an experiment's MLflow runs, all of them finished and none twice."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import tempfile
 import time
@@ -26,11 +25,13 @@ def test_fault_killed_driver_goes_on_elsewhere(found: Trouble, servers: Servers)
     process = found.lab.start("run", path)
     await_true(lambda: found.parts >= 2, 200, "two parts")
     left = below(process)
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.wait()
+    start = time.monotonic()
     asked, kept = found.asked, found.lab.parts("remote")
     assert any("prefect.server" in name for name in names(left))
     await_true(lambda: not any(map(alive, left)), 120, f"the end of all of {names(left)}")
+    took = time.monotonic() - start
     assert asked < found.all_items
     # Elsewhere: other servers, over the same root.
     found.lab.environment = dict(servers.clients)
@@ -41,8 +42,9 @@ def test_fault_killed_driver_goes_on_elsewhere(found: Trouble, servers: Servers)
     record(
         "driver killed and restarted elsewhere", f"`kill -9` of `sentinel run` after {asked} of "
         f"{found.all_items} requests; run again with other Prefect and MLflow servers over the "
-        "same root", f"the {len(kept)} stored parts were kept, the rest answered; no process of "
-        "the killed run was left, its Prefect server included", **found.counts(),
+        "same root", f"after {took:.0f} s no process of the killed run was left, its Prefect "
+        f"server included; the {len(kept)} stored parts were kept, the rest answered",
+        **found.counts(),
     )  # fmt: skip
 
 
@@ -92,9 +94,8 @@ def test_fault_clock_skew(found: Trouble, servers: Servers) -> None:
     found.lab.environment["SENTINEL_SKEW_S"] = str(-DAY_S)
     found.lab.run("run", found.write())
     assert found.lost() == found.repeated == 0
-    starts = [run["start_time"][:10] for run in servers.runs(found.name)]
-    assert starts == sorted(starts, reverse=True)
-    assert len(set(starts)) == 2, starts  # They did live on different days.
+    first, second = (servers.lines(run) for run in servers.runs(found.name))
+    assert min(first) - max(second) > DAY_S  # They did live on different days.
     assert servers.states(found.name) == ["Completed", "Completed"]
     record(
         "clock skew", "half of the items answered by a run whose clock was a day ahead of all "
@@ -124,13 +125,13 @@ def test_fault_two_identical_runs_share_the_work(
     processes.append(second.start("run", path))
     assert [p.wait(timeout=400) for p in processes] == [0, 0], second.output[-3000:]
     assert found.lost() == 0
-    assert found.repeated < found.all_items // 2
+    assert found.repeated <= IN_FLIGHT
     assert servers.states(found.name) == ["Completed", "Completed"]
     assert servers.tracked(found.name) > SWEEP
     record(
         "two identical runs at once", "`sentinel run` started twice at the same moment over one "
-        "root", "both ended well; every row stands once, and every MLflow run; after the first "
-        "collision each takes what the other has not stored", **found.counts(),
+        "root", "both ended well; each took what the other had not stored nor in hand; every row "
+        "and every MLflow run stands once", **found.counts(),
     )  # fmt: skip
 
 
@@ -151,7 +152,7 @@ def test_fault_full_disk_keeps_what_was_written(found: Trouble, servers: Servers
         assert servers.states(found.name) == ["Failed"]
         kept = found.stored(str(folder))
         filler.unlink()
-        found.lab.run("run", path)
+        found.lab.run("generate", path, "--out", str(found.lab.folder / "all.parquet"))
         assert set(kept) <= set(found.stored(str(folder)))
         assert 0 < len(kept) < found.all_items
         assert found.lost(str(folder)) == 0
@@ -197,6 +198,5 @@ def test_fault_cancel_ends_the_work_and_its_processes(found: Trouble, servers: S
     record(
         "cancel from the UI", "the state of a deployment's run set to Cancelling by the API, as "
         "the page's button does", f"after {took:.0f} s no process of the run was left, and the "
-        "page said `Cancelled`; a later run answered what was missing",
-        **found.counts(),
+        "page said `Cancelled`; a later run answered what was missing", **found.counts(),
     )  # fmt: skip
