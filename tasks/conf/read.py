@@ -24,6 +24,12 @@ T = TypeVar("T", Model, Benchmark, LlmJudge, Prompt)
 S = TypeVar("S")
 
 
+# Names of variables that hold what must not be shown: OPENAI_API_KEY, HF_TOKEN, PGPASSWORD.
+_SECRET = re.compile(
+    r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|CREDENTIALS?|AUTH_STRING)($|_)|PASSWORD|PASSWD"
+)
+
+
 def load_experiment(path: str | Path) -> Experiment:
     """Read an experiment and every model and benchmark it names.
 
@@ -166,7 +172,8 @@ def load_named(
 
 def _find(root: Path, kind: str, name: str, source: str | Path | None = None) -> Path:
     path = root / kind / f"{name}.yaml"
-    if not path.exists():
+    # A name with slashes or dots in front would lead out of the folder.
+    if not re.fullmatch(NAME, name) or not path.exists():
         known = sorted(p.stem for p in (root / kind).glob("*.yaml"))
         near = difflib.get_close_matches(name, known, n=3) or known
         named_in = f"{source}: " if source else ""
@@ -258,6 +265,12 @@ def _expand(path: Path, value: Any) -> Any:
         return value
 
     def lookup(match: re.Match[str]) -> str:
+        if _SECRET.search(match["name"]):
+            raise SentinelError(
+                f"{path}: ${{{match['name']}}} would put a secret into the conf, which is logged "
+                "and stored",
+                "name the variable in `api_key_env`, or rename it if it is no secret",
+            )
         found = os.environ.get(match["name"], match["default"])
         if found is None:
             raise SentinelError(
