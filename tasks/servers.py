@@ -54,6 +54,8 @@ def pages(workspace: Workspace, prefect_port: int, mlflow_port: int) -> Iterator
     bin_folder = Path(sys.executable).parent
     prefect = [str(bin_folder / "prefect"), "server", "start", "--host", _HOST]
     mlflow = [str(bin_folder / "mlflow"), "server", "--host", _HOST, "--workers", "1"]
+    if os.environ.get("MLFLOW_AUTH_CONFIG_PATH"):
+        mlflow += ["--app-name", "basic-auth"]
     artifacts = ["--default-artifact-root", workspace.artifacts]
     urls = {"prefect": f"http://{_HOST}:{prefect_port}", "mlflow": f"http://{_HOST}:{mlflow_port}"}
     # The server must not take itself for a client of another one, nor its page for one elsewhere.

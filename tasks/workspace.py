@@ -157,6 +157,9 @@ class Workspace:
             "RAY_USAGE_STATS_ENABLED": "0",
             "GIT_PYTHON_REFRESH": "quiet",
         } | FAULTS
+        # Who serves the API with a password on this machine is its client as well.
+        if password := os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
+            defaults["PREFECT_API_AUTH_STRING"] = password
         if "prefect" in (pages := self.pages()):
             defaults["PREFECT_API_URL"] = f"{pages['prefect']}/api"
         for name, value in defaults.items():
