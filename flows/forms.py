@@ -91,6 +91,8 @@ def _form(**properties: Mapping[str, Any]) -> Schema:
         "type": "object",
         "properties": {n: {**p, "position": i} for i, (n, p) in enumerate(properties.items())},
         "required": [n for n in properties if n == "path"],
+        # A mistyped name would else start a run that fails.
+        "additionalProperties": False,
         "definitions": {},
     }
 

@@ -94,6 +94,8 @@ def test_a_bad_value_is_rejected_in_every_field_of_every_form(name: str) -> None
         for bad in BAD[field]:
             with pytest.raises(jsonschema.ValidationError):
                 jsonschema.validate(values | {field: bad}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(values | {"colour": "red"}, schema)
 
 
 @pytest.mark.parametrize("name", FILLED)
