@@ -10,6 +10,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.compare import compare
 from flows.experiment import run_name
+from flows.offered import offered
 from flows.pages import show_plan
 from flows.report import report_experiment
 from flows.steps import submit_judge
@@ -17,8 +18,9 @@ from tasks.cluster import ray_cluster
 from tasks.conf import load_experiment
 from tasks.conf.choices import Changes, request
 from tasks.jobs import jobs_of
-from tasks.plan import answered, load_questions, plan
+from tasks.plan import COMPARISON, answered, plan
 from tasks.problems import Problems
+from tasks.questions import load_questions
 from tasks.results import Results
 from tasks.track import Tracker
 from tasks.workspace import Workspace
@@ -43,11 +45,11 @@ def rejudge(
 
     Nothing is generated: a job without all its responses is left out, with a line in the log.
     """
-    asked = request(path, Changes(models, benchmarks, limit, judge))
+    asked = request(offered(path), Changes(models, benchmarks, limit, judge))
     store = (workspace := Workspace.from_environment()).store
     questions = load_questions(asked.experiment)
     problems = Problems(questions.problems)
-    show_plan(plan(asked, questions, store).only("judge", "sweep"))
+    show_plan(plan(asked, questions, store, ("judge", *COMPARISON)))
     judging = {}
     for model in asked.chosen:
         for job in jobs_of(asked.experiment, model):
@@ -71,11 +73,11 @@ def sweep(
     limit: int | None = None,
 ) -> Results:
     """Sweep the stored responses of an experiment, with other estimators or sizes if named."""
-    asked = request(path, Changes((), benchmarks, limit, None, estimators, sizes))
+    asked = request(offered(path), Changes((), benchmarks, limit, None, estimators, sizes))
     workspace = Workspace.from_environment()
     questions = load_questions(asked.experiment)
     problems = Problems(questions.problems)
-    show_plan(plan(asked, questions, workspace.store).only("sweep"))
+    show_plan(plan(asked, questions, workspace.store, COMPARISON))
     with ray_cluster():
         results = compare(asked, questions, workspace, problems)
     return problems.none_or_raise(results)
@@ -92,6 +94,7 @@ def report(path: str, estimator: str | None = None) -> str:
     estimator : str, optional
         Shown benchmark by benchmark; the first that was swept where none is named.
     """
+    path = offered(path)
     logger = get_run_logger()
     workspace = Workspace.from_environment()
     name = load_experiment(path).name

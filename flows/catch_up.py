@@ -7,11 +7,13 @@ from pathlib import Path
 from prefect import flow, get_run_logger
 
 from flows.experiment import experiment
+from flows.offered import offered
 from flows.pages import show_plan
 from tasks.conf.choices import Choices, request
 from tasks.errors import SentinelError
-from tasks.plan import load_questions, plan
+from tasks.plan import plan
 from tasks.problems import Problems
+from tasks.questions import load_questions
 from tasks.workspace import Workspace
 
 
@@ -35,10 +37,13 @@ def catch_up(paths: tuple[str, ...] = (), conf: str = "conf") -> list[str]:
     problems, ran = Problems(), []
     for path in paths or Choices.of(Path(conf)).experiments:
         try:
-            asked = request(path)
+            asked = request(offered(path))
             planned = plan(asked, load_questions(asked.experiment), store)
             if not planned.steps:
-                get_run_logger().info("%s: nothing is missing", path)
+                get_run_logger().info("%s: nothing is missing that can be run", path)
+                for name, told in planned.problems.items():
+                    remedy = f"`sentinel plan {path}` tells of it too"
+                    problems.failed(f"{path}: {name}", SentinelError(told, remedy))
                 continue
             show_plan(planned)
             ran += [f"{asked.experiment.name}: {job}" for job in planned.jobs]

@@ -9,8 +9,8 @@ from flows.steps import sweep_model, transfer_models
 from tasks.compared import whole
 from tasks.conf.choices import Request
 from tasks.errors import SentinelError
-from tasks.plan import Questions
 from tasks.problems import Problems
+from tasks.questions import Questions
 from tasks.results import Results
 from tasks.workspace import Workspace
 

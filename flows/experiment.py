@@ -12,6 +12,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.agreement import show_agreement
 from flows.compare import compare
+from flows.offered import offered
 from flows.pages import show_plan
 from flows.side_by_side import completed, side_by_side
 from flows.steps import submit_generate, submit_judge, submit_profile
@@ -20,8 +21,9 @@ from tasks.conf import Experiment, Model
 from tasks.conf.choices import Changes, request
 from tasks.engines.pool import EnginePool
 from tasks.jobs import jobs_of
-from tasks.plan import Questions, load_questions, plan
+from tasks.plan import plan
 from tasks.problems import Problems
+from tasks.questions import Questions, load_questions
 from tasks.results import Results
 from tasks.store import Store
 from tasks.workspace import Workspace
@@ -73,7 +75,7 @@ def experiment(
     Results
         Tables and figures, as they went to MLflow and to the results folder.
     """
-    asked = request(path, Changes(models, benchmarks, limit, judge, estimators, sizes))
+    asked = request(offered(path), Changes(models, benchmarks, limit, judge, estimators, sizes))
     workspace = Workspace.from_environment()
     questions = load_questions(asked.experiment)
     problems = Problems(questions.problems)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.conf import load_experiment
-from tasks.plan import load_questions
+from tasks.questions import load_questions
 from tasks.report.files import Beside, from_files
 from tasks.report.inputs import Inputs
 from tasks.report.page import report, write_page

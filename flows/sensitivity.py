@@ -20,8 +20,8 @@ from tasks.conf import Sensitivity, load_sensitivity
 from tasks.engines.pool import EnginePool
 from tasks.features import join_jobs
 from tasks.jobs import jobs_of
-from tasks.plan import Questions, load_questions
 from tasks.problems import Problems
+from tasks.questions import Questions, load_questions
 from tasks.sensitivity.results import Found, found
 from tasks.track import Tracker
 from tasks.workspace import Workspace

@@ -15,7 +15,7 @@ import pyarrow as pa
 from tasks.conf import Experiment, Model, Sweep
 from tasks.features import Joined, join_jobs
 from tasks.jobs import Job, jobs_of
-from tasks.plan import Questions
+from tasks.questions import Questions
 from tasks.store import Store
 from tasks.sweep import fitting
 

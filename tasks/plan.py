@@ -2,49 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.benchmarks import load_items
+from tasks.compared import Whole
 from tasks.conf import Experiment, Model
 from tasks.conf.choices import Request
 from tasks.errors import SentinelError
-from tasks.features import join_jobs
+from tasks.features import Joined
 from tasks.jobs import Job, jobs_of
+from tasks.questions import Questions
+from tasks.reasons import why_behind, why_unanswered
 from tasks.store import Artefact, Store
 from tasks.sweep import count_pieces, missing_pieces
+from tasks.transfer import missing_pairs
+from tasks.verdicts import not_kept, unjudged
 
-Kind = Literal["generate", "judge", "profile", "sweep"]
+Kind = Literal["generate", "judge", "profile", "sweep", "transfer"]
+
+#: Steps of a whole run, in their order.
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+#: Steps of the comparison that every run ends with, which is of all models that are complete then.
+COMPARISON: tuple[Kind, ...] = ("sweep", "transfer")
 
 _UNITS: dict[Kind, str] = {
     "generate": "responses",
     "judge": "responses",
     "profile": "traces",
     "sweep": "pieces",
+    "transfer": "pairs",
 }
+_FOLLOWS = "follows new profiles or verdicts"
+
 #: Characters a token of English text, for prompts that no tokenizer has seen.
 _CHARACTERS_A_TOKEN = 4
-
-
-@dataclass(frozen=True)
-class Questions:
-    """Items by benchmark, and why the items of the other benchmarks could not be had."""
-
-    items: Mapping[str, pa.Table]
-    problems: Mapping[str, SentinelError]
 
 
 @dataclass(frozen=True)
 class Step:
     """One piece of work: ``missing`` of ``total`` units, and why.
 
-    ``job`` is ``MODEL / BENCHMARK``, or the model of a sweep. ``tokens`` is what a generation reads
-    and writes: by the mean of this job's stored responses where there are any (``measured``), else
-    up to the limit of the decoding.
+    ``job`` is ``MODEL / BENCHMARK``, or the model of a sweep. Responses are judged and profiled by
+    stored parts, so ``missing`` may exceed the items asked for. ``tokens`` is what a generation
+    reads and writes: by the mean of this job's stored responses where there are any
+    (``measured``), else up to the limit of the decoding. A sweep that follows other steps is needed
+    ``at_most``: where new responses or verdicts give the numbers of before, it is found done.
     """
 
     kind: Kind
@@ -54,6 +61,7 @@ class Step:
     why: str
     tokens: int = 0
     measured: bool = False
+    at_most: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,12 +80,9 @@ class Plan:
 
     @property
     def models(self) -> list[str]:
-        """Names of the models that any step is about."""
-        return list(dict.fromkeys(s.job.split(" / ")[0] for s in self.steps))
-
-    def only(self, *kinds: Kind) -> Plan:
-        """The plan of a run that takes steps of these kinds and no others."""
-        return replace(self, steps=tuple(s for s in self.steps if s.kind in kinds))
+        """Names of the models that any step is about, but for the transfer between them."""
+        named = (s.job.split(" / ")[0] for s in self.steps if s.kind != "transfer")
+        return list(dict.fromkeys(named))
 
     @property
     def tokens(self) -> int:
@@ -94,7 +99,7 @@ class Plan:
             {
                 "step": s.kind,
                 "job": s.job,
-                "missing": f"{s.missing:,} of {s.total:,} {_UNITS[s.kind]}",
+                "missing": f"{'at most ' * s.at_most}{s.missing:,} of {s.total:,} {_UNITS[s.kind]}",
                 "tokens": f"{'about' if s.measured else 'at most'} {s.tokens:,}" * bool(s.tokens),
                 "why": s.why,
             }
@@ -114,34 +119,26 @@ class Plan:
         return "\n".join([head, *lines])
 
 
-def load_questions(experiment: Experiment) -> Questions:
-    """Items of every benchmark; one that cannot be read is a problem and leaves the others."""
-    items: dict[str, pa.Table] = {}
-    problems: dict[str, SentinelError] = {}
-    for benchmark in experiment.benchmarks:
-        try:
-            items[benchmark.name] = load_items(benchmark, experiment.limit)
-        except SentinelError as error:
-            problems[benchmark.name] = error
-    return Questions(items, problems)
-
-
-def plan(request: Request, questions: Questions, store: Store) -> Plan:
+def plan(
+    request: Request, questions: Questions, store: Store, kinds: Collection[Kind] = KINDS
+) -> Plan:
     """What a run of the chosen models would do; nothing is written or computed.
 
     Steps follow each other as they would run: what has to be generated has to be judged and
-    profiled too, and a model with any of it missing is swept anew.
+    profiled too, and a model with any of it missing is swept anew. A model that was not chosen is
+    swept where it is complete and its sweep is not.
+
+    Parameters
+    ----------
+    kinds : collection of kinds
+        Steps that the run takes on the chosen models; what others would do stays as it is, and a
+        model that needs them is not compared.
     """
-    steps: list[Step] = []
-    done = 0
-    for model in request.chosen:
-        for step in _of_model(request.experiment, model, questions, store):
-            if step.missing:
-                steps.append(step)
-            else:
-                done += 1
-    problems = {name: error.problem for name, error in questions.problems.items()}
-    return Plan(request.experiment.name, tuple(steps), done, problems)
+    planner = _Planner(request.experiment, questions, store)
+    for model in request.experiment.models:
+        planner.model(model, kinds if model in request.chosen else COMPARISON)
+    planner.transfer()
+    return Plan(request.experiment.name, tuple(planner.steps), planner.done, planner.problems)
 
 
 def answered(job: Job, questions: Questions, store: Store) -> bool:
@@ -150,52 +147,109 @@ def answered(job: Job, questions: Questions, store: Store) -> bool:
     return items is not None and set(items["item_id"].to_pylist()) <= job.responses(store).done()
 
 
-def complete(
-    experiment: Experiment, model: Model, questions: Questions, store: Store
-) -> list[Job] | None:
-    """The jobs of a model if all its responses are stored, judged and profiled; else None."""
-    if questions.problems:
-        return None
-    jobs = jobs_of(experiment, model)
-    for job in jobs:
-        wanted = set(questions.items[job.benchmark.name]["item_id"].to_pylist())
-        artefacts = (job.responses(store), job.verdicts(store), job.profiles(store))
-        if not all(wanted <= artefact.done() for artefact in artefacts):
-            return None
-    return jobs
+class _Planner:
+    """Collects the steps of a run, model by model."""
 
+    def __init__(self, experiment: Experiment, questions: Questions, store: Store) -> None:
+        self._experiment, self._questions, self._store = experiment, questions, store
+        self._compared: dict[str, Joined | None] = {}
+        self.steps: list[Step] = []
+        self.done = 0
+        self.problems = {name: error.problem for name, error in questions.problems.items()}
 
-def _of_model(
-    experiment: Experiment, model: Model, questions: Questions, store: Store
-) -> Iterator[Step]:
-    """Every step of a model, done or not."""
-    jobs = [j for j in jobs_of(experiment, model) if j.benchmark.name in questions.items]
-    whole = not questions.problems
-    for job in jobs:
-        items = questions.items[job.benchmark.name]
-        responses = job.responses(store)
-        answered = responses.done() & set(items["item_id"].to_pylist())
-        generation = _generation(job, items, answered, store)
+    def model(self, model: Model, kinds: Collection[Kind]) -> None:
+        """Add the steps of one model; those of a model that was not chosen are its sweep alone."""
+        ready: list[Job] = []
+        gaps, now, readable = {}, True, True
+        for job in jobs_of(self._experiment, model):
+            name = job.benchmark.name
+            if (items := self._questions.items.get(name)) is None:
+                gaps[name] = "its items cannot be read"
+                continue
+            try:
+                steps = list(self._of_job(job, items))
+            except SentinelError as error:  # A damaged part.
+                self.problems[job.name] = error.problem
+                readable = False
+                continue
+            untaken = next((n for n, s in enumerate(steps) if not self._taken(s, kinds)), None)
+            for step in steps[:untaken]:
+                self._add(step, step.kind in kinds)
+            if untaken is None:
+                ready.append(job)
+                now = now and not any(step.missing for step in steps)
+            else:
+                gaps[name] = "not whole"
+        whole = Whole(tuple(ready), gaps)
+        if readable and not whole.left_out:
+            self._sweep(model.name, whole, now)
+
+    def transfer(self) -> None:
+        """Add the transfer between the models that are compared; call it last."""
+        settings = self._experiment.sweep
+        if len(self._compared) < 2 or not settings.transfer:
+            return
+        try:
+            missing, total = missing_pairs(self._compared, settings, self._store)
+        except SentinelError as error:
+            self.problems["transfer between models"] = error.problem
+            return
+        new = None in self._compared.values()
+        why = _FOLLOWS if new else "models, estimators or rows changed"
+        step = Step("transfer", "between models", missing, total, why if missing else "")
+        self._add(replace(step, at_most=new))
+
+    def _add(self, step: Step, taken: bool = True) -> None:
+        if step.missing:
+            self.steps.append(step)
+        elif taken:
+            self.done += 1
+
+    def _taken(self, step: Step, kinds: Collection[Kind]) -> bool:
+        """Whether the run takes a step, or finds it done."""
+        return not step.missing or (step.kind in kinds and step.job not in self.problems)
+
+    def _of_job(self, job: Job, items: pa.Table) -> Iterator[Step]:
+        """The steps of one job, done or not; one that cannot be judged becomes a problem."""
+        store = self._store
+        responses, profiles = job.responses(store), job.profiles(store)
+        generation = _generation(job, items, store)
         yield generation
-        for step in (
-            _follow("judge", job, generation, answered, job.verdicts(store), store),
-            _follow("profile", job, generation, answered, job.profiles(store), store),
-        ):
-            whole = whole and not step.missing
-            yield step
-    if len(jobs) > 1 and not questions.problems:
-        yield _sweep(experiment, jobs, questions.items, store, whole)
+        yield _follow("profile", generation, profiles.lacking(responses), responses, profiles)
+        waiting = unjudged(job, items, store)
+        if obstacle := not_kept(job, store, waiting):
+            self.problems[job.name] = obstacle.problem
+        yield _follow("judge", generation, waiting, responses, job.verdicts(store))
+
+    def _sweep(self, name: str, whole: Whole, now: bool) -> None:
+        settings, store = whole.sweep(self._experiment.sweep), self._store
+        if not now:
+            pieces = count_pieces([job.benchmark.name for job in whole.jobs], settings)
+            self._compared[name] = None
+            self._add(Step("sweep", name, pieces, pieces, _FOLLOWS, at_most=True))
+            return
+        try:
+            joined = whole.join(self._questions.items, store)
+            missing, total = missing_pieces(joined, settings, store)
+        except SentinelError as error:
+            self.problems[f"sweep of {name}"] = error.problem
+            return
+        self._compared[name] = joined
+        before = store.list(f"sweeps/{name}")
+        why = "estimators, sizes or rows changed" if before else "not swept yet"
+        self._add(Step("sweep", name, missing, total, why if missing else ""))
 
 
-def _generation(job: Job, items: pa.Table, answered: set[str], store: Store) -> Step:
-    total, missing = len(items), len(items) - len(answered)
+def _generation(job: Job, items: pa.Table, store: Store) -> Step:
+    there = job.responses(store).done() & set(items["item_id"].to_pylist())
+    total, missing = len(items), len(items) - len(there)
     why, tokens, mean = "", 0, None
     if missing:
         stored = job.responses(store).read(["n_tokens"])
         mean = None if stored is None else pc.mean(stored["n_tokens"]).as_py()
-        why = "items added, or interrupted" if answered else _why_no_responses(job, store)
+        why = why_unanswered(job, store, some=bool(there))
         asked = items.filter(
-            pc.invert(pc.is_in(items["item_id"], value_set=pa.array(sorted(answered), pa.string())))
+            pc.invert(pc.is_in(items["item_id"], value_set=pa.array(sorted(there), pa.string())))
         )
         letters = pc.sum(pc.utf8_length(asked["question"])).as_py() + missing * len(job.prompt)
         limit = job.experiment.decoding.max_tokens
@@ -203,57 +257,19 @@ def _generation(job: Job, items: pa.Table, answered: set[str], store: Store) -> 
     return Step("generate", job.name, missing, total, why, tokens, mean is not None)
 
 
-def _why_no_responses(job: Job, store: Store) -> str:
-    """What differs from responses that are stored under other settings, if there are any."""
-    others = _others(job.responses(store))
-    if not others:
-        return "no responses yet"
-    for other in others:
-        part = store.read_parquet(other.parts()[0], ["request_digest"])
-        if part["request_digest"][0].as_py() == job.request_digest:
-            return "the benchmark's version or source changed"
-    return "the model's settings, the decoding or the prompt changed"
-
-
 def _follow(
     kind: Literal["judge", "profile"],
-    job: Job,
     generation: Step,
-    answered: set[str],
+    waiting: Sequence[str],
+    responses: Artefact,
     artefact: Artefact,
-    store: Store,
 ) -> Step:
-    """The step after a generation: over new responses, and over stored ones it has not seen."""
-    left = len(answered - artefact.done())
+    """The step after a generation: over new responses, and the ``waiting`` parts of stored ones."""
+    left = len(set().union(*(responses.ids(name) for name in waiting)))
+    missing = left + generation.missing
     why = ""
     if left:
-        parts = {p.rsplit("/", 1)[-1] for p in job.responses(store).parts()}
-        seen = any(parts & {p.rsplit("/", 1)[-1] for p in o.parts()} for o in _others(artefact))
-        changed = {"judge": "the judge changed", "profile": "the profile's version changed"}[kind]
-        why = changed if seen else "interrupted before this step"
+        why = why_behind(kind, waiting, artefact)
     elif generation.missing:
         why = "follows new responses"
-    return Step(kind, job.name, left + generation.missing, generation.total, why)
-
-
-def _others(artefact: Artefact) -> list[Artefact]:
-    """Artefacts of the same kind, model and benchmark under other settings, with any parts."""
-    folder = artefact.address.rsplit("/", 1)[0]
-    siblings = [Artefact(artefact.store, path) for path in artefact.store.list(folder)]
-    return [s for s in siblings if s.address != artefact.address and s.parts()]
-
-
-def _sweep(
-    experiment: Experiment,
-    jobs: Sequence[Job],
-    items: Mapping[str, pa.Table],
-    store: Store,
-    whole: bool,
-) -> Step:
-    name = jobs[0].model.name
-    if not whole:
-        pieces = count_pieces([j.benchmark.name for j in jobs], experiment.sweep)
-        return Step("sweep", name, pieces, pieces, "follows new profiles or verdicts")
-    missing, total = missing_pieces(join_jobs(jobs, items, store), experiment.sweep, store)
-    why = "estimators, sizes or rows changed" if store.list(f"sweeps/{name}") else "not swept yet"
-    return Step("sweep", name, missing, total, why if missing else "")
+    return Step(kind, generation.job, missing, max(generation.total, missing), why)

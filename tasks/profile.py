@@ -37,17 +37,15 @@ PROFILE_SCHEMA = pa.schema(
 def profile_artefact(job: Job, store: Store) -> int:
     """Profile a job's stored parts that have no profiles yet; returns how many rows were added."""
     responses, profiles = job.responses(store), job.profiles(store)
-    have = {p.rsplit("/", 1)[-1] for p in profiles.parts()}
     columns = [*KEY, "entropy", "chosen_logprob", "top_k"]
     if job.profile_k < job.experiment.decoding.top_k:
         columns.append("top_logprobs")
     added = 0
-    for part in responses.parts():
-        if part.rsplit("/", 1)[-1] not in have:
-            table = store.read_parquet(part, columns)
-            name = part.rsplit("/", 1)[-1]
-            profiles.append(profile_table(table, part, job.profile_k), name)
-            added += len(table)
+    for name in profiles.lacking(responses):
+        part = f"{responses.address}/{name}"
+        table = store.read_parquet(part, columns)
+        profiles.append(profile_table(table, part, job.profile_k), name)
+        added += len(table)
     return added
 
 

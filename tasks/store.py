@@ -70,6 +70,27 @@ class Artefact:
         """Root-relative paths of the parts, sorted."""
         return sorted(p for p in self.store.list(self.address) if _is_part(p))
 
+    def names(self) -> list[str]:
+        """Names of the parts, sorted."""
+        return [p.rsplit("/", 1)[-1] for p in self.parts()]
+
+    def lacking(self, other: Artefact) -> list[str]:
+        """Names of the parts that ``other`` has and this artefact has not.
+
+        Where this one is made from the other part by part, that is what is still to be done.
+        """
+        have = set(self.names())
+        return [name for name in other.names() if name not in have]
+
+    def ids(self, name: str) -> set[str]:
+        """Ids of the items in one part."""
+        part = self.store.read_parquet(f"{self.address}/{name}", ["item_id"])
+        return set(part["item_id"].to_pylist())
+
+    def delete(self, name: str) -> None:
+        """Delete one part; nothing happens where there is none."""
+        self.store.delete(f"{self.address}/{name}")
+
     def read(self, columns: Sequence[str] | None = None) -> pa.Table | None:
         """All rows, each key once and sorted by key; ``None`` where nothing was written yet."""
         wanted = None if columns is None else list(dict.fromkeys((*KEY, *columns)))
@@ -89,7 +110,7 @@ class Artefact:
 
     def digest(self) -> str:
         """Digest of which parts there are: changes when, and only when, rows are added."""
-        return digest([p.rsplit("/", 1)[-1] for p in self.parts()])
+        return digest(self.names())
 
 
 @dataclass(frozen=True)
@@ -121,6 +142,18 @@ class Store:
             raise SentinelError(
                 f"cannot write {path} under {self.root}: {_reason(error)}",
                 "free space or fix permissions, then rerun: what was written before is kept",
+            ) from error
+
+    def delete(self, path: str) -> None:
+        """Delete a file; nothing happens where there is none."""
+        fs, base = self._fs()
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                fs.rm_file(f"{base}/{path}")
+        except Exception as error:
+            raise SentinelError(
+                f"cannot delete {path} under {self.root}: {_reason(error)}",
+                "fix permissions, then rerun",
             ) from error
 
     def write_json(self, path: str, document: Any) -> None:

@@ -48,10 +48,7 @@ def transfer(
     """
     check_models(joined, settings)
     configs = estimator_configs(settings.transfer)
-    files = {
-        f"transfer/{a}/{b}/{_key(joined[a], joined[b], configs, settings)}.parquet": (a, b)
-        for a, b in permutations(joined, 2)
-    }
+    files = _files(joined, settings)
     todo = {file: pair for file, pair in files.items() if not store.exists(file)}
     if todo:
         models = {name for pair in todo.values() for name in pair}
@@ -64,6 +61,25 @@ def transfer(
     return pa.concat_tables(store.read_parquet(file) for file in files)
 
 
+def missing_pairs(
+    joined: Mapping[str, Joined | None], settings: Sweep, store: Store
+) -> tuple[int, int]:
+    """How many pairs a transfer still lacks, and how many it has in all; nothing is computed.
+
+    ``None`` stands for a model whose feature table is yet to come: its pairs are all missing.
+
+    Raises
+    ------
+    SentinelError
+        For an estimator whose columns a model's profiles lack.
+    """
+    known = {name: one for name, one in joined.items() if one is not None}
+    _check_columns(known, settings)
+    stored = sum(store.exists(file) for file in _files(known, settings))
+    total = len(joined) * (len(joined) - 1)
+    return total - stored, total
+
+
 def check_models(joined: Mapping[str, Joined], settings: Sweep) -> None:
     """Refuse what :func:`transfer` cannot do, before a cluster is started for it."""
     if len(joined) < 2:
@@ -71,8 +87,21 @@ def check_models(joined: Mapping[str, Joined], settings: Sweep) -> None:
             f"transfer needs two models or more, got {', '.join(joined) or 'none'}",
             "give a second model's profiles and labels",
         )
+    _check_columns(joined, settings)
+
+
+def _check_columns(joined: Mapping[str, Joined], settings: Sweep) -> None:
     for one in joined.values():
         check_columns(one.table, estimator_configs(settings.transfer))
+
+
+def _files(joined: Mapping[str, Joined], settings: Sweep) -> dict[str, tuple[str, str]]:
+    """Every ordered pair of models by the file that its rows are stored in."""
+    configs = estimator_configs(settings.transfer)
+    return {
+        f"transfer/{a}/{b}/{_key(joined[a], joined[b], configs, settings)}.parquet": (a, b)
+        for a, b in permutations(joined, 2)
+    }
 
 
 def _key(

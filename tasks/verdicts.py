@@ -49,7 +49,7 @@ class Judging:
 def judge_artefact(
     job: Job, items: pa.Table, store: Store, progress: Progress | None = None
 ) -> Judging:
-    """Judge the stored parts that have no verdicts yet.
+    """Judge the stored parts that hold any of ``items`` and have no verdicts yet.
 
     Parameters
     ----------
@@ -67,12 +67,14 @@ def judge_artefact(
     """
     judge, verdicts = job.experiment.judge, job.verdicts(store)
     if job.quiet:
-        return Judging(
-            sum(_add_settled(job, store, name) for name in _unjudged(job, store, verdicts))
-        )
+        names = unjudged(job, items, store)
+        added = sum(settle(job, store, name) for name in names)
+        if obstacle := not_kept(job, store, names):
+            raise obstacle
+        return Judging(added)
     if judge.llm is None:
         return Judging(_judge_by_rules(job, items, store, progress))
-    names = _unjudged(job, store, verdicts)
+    names = unjudged(job, items, store)
     if not names:
         return Judging(0)
     rules: list[Verdict] = []
@@ -122,14 +124,19 @@ def settle(job: Job, store: Store, name: str) -> int:
 
     None are added where another judge than the job's gave them, which another run has.
     """
-    responses, verdicts = job.responses(store), job.verdicts(store)
-    part = store.read_parquet(f"{responses.address}/{name}", [*KEY])
-    about = json.loads((part.schema.metadata or {}).get(_VERDICTS, b"{}"))
-    if about.get("address") != verdicts.address:
-        return 0
-    given = [Verdict(**row) for row in about["rows"]]
-    verdicts.append(to_table(given, Verdict), name)
+    given = _came_with(job, store, name)
+    if given:
+        job.verdicts(store).append(to_table(given, Verdict), name)
     return len(given)
+
+
+def _came_with(job: Job, store: Store, name: str) -> list[Verdict]:
+    """Verdicts of the job's judge inside a part of responses; empty where another judge's are."""
+    part = store.read_parquet(f"{job.responses(store).address}/{name}", [*KEY])
+    about = json.loads((part.schema.metadata or {}).get(_VERDICTS, b"{}"))
+    if about.get("address") != job.verdicts(store).address:
+        return []
+    return [Verdict(**row) for row in about["rows"]]
 
 
 def judge_batch(job: Job, items: pa.Table, responses: pa.Table, store: Store) -> pa.Table:
@@ -151,24 +158,30 @@ def judge_batch(job: Job, items: pa.Table, responses: pa.Table, store: Store) ->
     return to_table([v for v in judged.verdicts if v is not None], Verdict)
 
 
-def _unjudged(job: Job, store: Store, verdicts: Artefact) -> list[str]:
-    """Names of the parts of the responses that have no verdicts."""
-    have, there = (
-        [path.rsplit("/", 1)[-1] for path in artefact.parts()]
-        for artefact in (verdicts, job.responses(store))
-    )
-    return [name for name in there if name not in set(have)]
+def unjudged(
+    job: Job, items: pa.Table, store: Store, verdicts: Artefact | None = None
+) -> list[str]:
+    """Names of the parts of the responses that hold any of ``items`` and have no verdicts.
+
+    ``verdicts`` are those of the experiment's judge unless others are given.
+    """
+    responses = job.responses(store)
+    waiting = (verdicts or job.verdicts(store)).lacking(responses)
+    asked = set(items["item_id"].to_pylist()) if waiting else set()
+    return [name for name in waiting if asked & responses.ids(name)]
 
 
-def _add_settled(job: Job, store: Store, name: str) -> int:
-    added = settle(job, store, name)
-    if not added:
-        address = job.responses(store).address
-        raise SentinelError(
-            f"{job.name}: the texts of {name} were not kept, so they cannot be judged anew",
-            f"put back the judge's settings, or delete {address} to generate and judge them again",
-        )
-    return added
+def not_kept(job: Job, store: Store, names: Sequence[str]) -> SentinelError | None:
+    """Why parts of a job without texts cannot be judged: none of their verdicts came with them."""
+    for name in names if job.quiet else ():
+        if not _came_with(job, store, name):
+            address = job.responses(store).address
+            return SentinelError(
+                f"{job.name}: the texts of {name} were not kept, so they cannot be judged anew",
+                "put back the judge's settings, or delete "
+                f"{address} to generate and judge them again",
+            )
+    return None
 
 
 def _texts(job: Job, store: Store, name: str) -> pa.Table:
@@ -179,7 +192,7 @@ def _texts(job: Job, store: Store, name: str) -> pa.Table:
 def _judge_by_rules(job: Job, items: pa.Table, store: Store, progress: Progress | None) -> int:
     """Add the rules' verdicts that are missing; returns how many."""
     verdicts = job.rule_verdicts(store)
-    names = _unjudged(job, store, verdicts)
+    names = unjudged(job, items, store, verdicts)
     added = 0
     for number, name in enumerate(names, start=1):
         table = _texts(job, store, name)

@@ -65,8 +65,8 @@ def plan(
     from rich.markdown import Markdown
 
     from tasks.conf.choices import Changes, request
-    from tasks.plan import load_questions
     from tasks.plan import plan as planned
+    from tasks.questions import load_questions
 
     asked = request(experiment, Changes(models=tuple(model or ())))
     store = Workspace.from_environment().store

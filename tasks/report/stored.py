@@ -16,7 +16,7 @@ from tasks.errors import SentinelError
 from tasks.features import Joined
 from tasks.jobs import jobs_of
 from tasks.keys import prompt_of, sweep_key
-from tasks.plan import Questions
+from tasks.questions import Questions
 from tasks.report.inputs import Inputs, shown_estimator
 from tasks.report.work import counts_of_job
 from tasks.store import Store

@@ -1,10 +1,17 @@
 """`sentinel deploy`, `plan` and `models` refuse what they cannot do, and say what would help."""
 
 import json
+import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    temporary_settings,
+)
 
 
 @pytest.fixture
@@ -54,6 +61,72 @@ def test_without_a_server_nothing_is_registered(
     assert ran.status == 3
     assert "no Prefect server is known" in ran.err
     assert "`sentinel ui`" in ran.err
+
+
+def test_a_server_that_is_not_there(sentinel: Callable, conf: Path) -> None:
+    """Addresses at which nothing listens, and one that is none."""
+    for url in ("http://127.0.0.1:9/api", "nonsense"):
+        with temporary_settings({PREFECT_API_URL: url, PREFECT_CLIENT_MAX_RETRIES: 0}):
+            ran = sentinel("deploy")
+        assert ran.status == 3
+        assert "the Prefect server did not take the deployments" in ran.err
+        assert "Traceback" not in ran.err
+
+
+def test_what_conf_lacks_is_told(sentinel: Callable, conf: Path, monkeypatch) -> None:
+    monkeypatch.chdir(conf)
+    ran = sentinel("models", "announce", "m")
+    assert ran.status == 2
+    assert "conf/models/m.yaml does not exist" in ran.err
+    ran = sentinel("models", "add", "models/m.yaml", "--experiment", "experiments/e.yaml")
+    assert ran.status == 2
+    assert "run it where the conf folder is" in ran.err
+
+
+@pytest.mark.parametrize("port", [-1, 0, 65536])
+def test_a_port_that_is_none(sentinel: Callable, conf: Path, port: int) -> None:
+    ran = sentinel("ui", "--prefect-port", port)
+    assert ran.status == 2
+    assert "'--prefect-port'" in ran.err
+
+
+def test_one_port_for_both_pages(sentinel: Callable, conf: Path) -> None:
+    ran = sentinel("ui", "--prefect-port", 4987, "--mlflow-port", 4987)
+    assert ran.status == 2
+    assert "both servers are to use port 4987" in ran.err
+
+
+def test_a_port_that_is_taken(sentinel: Callable, conf: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        ran = sentinel("ui", "--mlflow-port", port)
+    assert ran.status == 2
+    assert f"port {port} on 127.0.0.1 is taken" in ran.err
+    assert "--mlflow-port" in ran.err
+
+
+@pytest.mark.parametrize(
+    "words", [("ui",), ("deploy",), ("run", "conf/experiments/e.yaml")], ids=" ".join
+)
+def test_a_state_folder_that_cannot_be_made(
+    sentinel: Callable, conf: Path, monkeypatch, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SENTINEL_STATE", str(tmp_path / "file"))
+    ran = sentinel(*words)
+    assert ran.status == 2
+    assert f"the state folder {tmp_path / 'file'} cannot be used: File exists" in ran.err
+    assert "SENTINEL_STATE" in ran.err
+
+
+def test_a_state_folder_that_cannot_be_written(sentinel: Callable, conf: Path, monkeypatch) -> None:
+    # Not by its permissions: these tests may run as root, who may write anywhere.
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path).name != "state")
+    ran = sentinel("run", "conf/experiments/e.yaml")
+    assert ran.status == 2
+    assert "cannot be used: Permission denied" in ran.err
 
 
 def test_a_bad_model_changes_no_file(sentinel: Callable, conf: Path, tmp_path: Path) -> None:

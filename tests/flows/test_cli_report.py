@@ -14,8 +14,8 @@ from tasks.engines.contract import Prompt
 from tasks.features import join_jobs
 from tasks.generate import generate
 from tasks.jobs import jobs_of
-from tasks.plan import load_questions
 from tasks.profile import profile_artefact
+from tasks.questions import load_questions
 from tasks.sweep import sweep
 from tasks.verdicts import judge_artefact
 from tasks.workspace import Workspace

@@ -23,8 +23,8 @@ from tasks.conf import load_experiment
 from tasks.engines.pool import EnginePool
 from tasks.generate import generate
 from tasks.jobs import jobs_of
-from tasks.plan import load_questions
 from tasks.profile import profile_artefact
+from tasks.questions import load_questions
 from tasks.store import Store
 from tasks.verdicts import judge_artefact
 from tests.live import sums

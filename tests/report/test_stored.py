@@ -12,8 +12,8 @@ from tasks.errors import SentinelError
 from tasks.features import Joined, join_jobs
 from tasks.generate import generate
 from tasks.jobs import jobs_of
-from tasks.plan import Questions
 from tasks.profile import profile_artefact
+from tasks.questions import Questions
 from tasks.records import Item, to_table
 from tasks.report.page import report
 from tasks.report.stored import gather, read

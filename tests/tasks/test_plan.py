@@ -5,14 +5,16 @@ import dataclasses
 import pyarrow as pa
 import pytest
 
+from tasks.compared import whole
 from tasks.conf import Decoding
 from tasks.conf.choices import Request
 from tasks.conf.judges import RuleJudge
 from tasks.errors import SentinelError
 from tasks.generate import generate
 from tasks.jobs import jobs_of
-from tasks.plan import Questions, answered, complete, plan
+from tasks.plan import answered, plan
 from tasks.profile import profile_artefact
+from tasks.questions import Questions
 from tasks.verdicts import judge_artefact
 from tests.tasks.doubles import ListedPool, items_of
 
@@ -73,7 +75,7 @@ def test_what_is_done_is_not_planned(make_experiment, questions, store) -> None:
     planned = plan(asked(experiment), questions, store)
     assert told(planned) == {("sweep", "m"): (1, "not swept yet")}
     assert planned.done == 6
-    assert complete(experiment, experiment.models[0], questions, store) is not None
+    assert whole(experiment, experiment.models[0], questions, store).gaps == {}
 
 
 def test_a_second_model_lacks_its_own_jobs_only(make_experiment, questions, store) -> None:
@@ -83,7 +85,11 @@ def test_a_second_model_lacks_its_own_jobs_only(make_experiment, questions, stor
     planned = plan(asked(experiment, models=(*experiment.models, other)), questions, store)
     assert planned.jobs == ["n / alpha", "n / beta"]
     chosen = Request(dataclasses.replace(experiment, models=(*experiment.models, other)), (other,))
-    assert plan(chosen, questions, store).models == ["n"]
+    planned = plan(chosen, questions, store)
+    assert {s.job for s in planned.steps if s.kind in ("judge", "profile")} == set(planned.jobs)
+    # The comparison is of both, and the first one was not swept yet either.
+    assert told(planned)["sweep", "m"] == (1, "not swept yet")
+    assert told(planned)["transfer", "between models"] == (2, "follows new profiles or verdicts")
 
 
 def test_added_items_are_counted_and_their_tokens_measured(
@@ -94,7 +100,7 @@ def test_added_items_are_counted_and_their_tokens_measured(
     planned = plan(asked(experiment), questions, store)
     first = planned.steps[0]
     assert (first.job, first.missing, first.total) == ("m / alpha", 4, COUNT)
-    assert first.why == "items added, or interrupted"
+    assert first.why == "items added or lost, or interrupted"
     # Stored: 1, 2, 3, 4 tokens in turn, mean 2.5; four prompts of 16 or 17 letters.
     assert first.measured
     letters = 2 * len("What is twice 8?") + 2 * len("What is twice 10?") + 4 * len("{question}")
@@ -145,7 +151,7 @@ def test_an_interrupted_run_lacks_the_steps_that_follow(make_experiment, questio
         ("profile", "m / beta"): (COUNT, "interrupted before this step"),
         ("sweep", "m"): (1, "follows new profiles or verdicts"),
     }
-    assert complete(experiment, experiment.models[0], questions, store) is None
+    assert set(whole(experiment, experiment.models[0], questions, store).gaps) == {"alpha", "beta"}
 
 
 def test_a_benchmark_that_cannot_be_read_is_named_and_the_other_planned(

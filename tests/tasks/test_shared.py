@@ -14,8 +14,8 @@ from tasks.errors import SentinelError
 from tasks.features import Joined
 from tasks.generate import generate
 from tasks.jobs import jobs_of
-from tasks.plan import Questions
 from tasks.profile import profile_artefact
+from tasks.questions import Questions
 from tasks.results import results
 from tasks.shared import over, shared_benchmarks
 from tasks.sweep import fitting

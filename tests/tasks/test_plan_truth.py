@@ -1,0 +1,394 @@
+"""What the plan says is what a run then does: after every change, in numbers of rows and files.
+
+The run is the flows' own steps, in one process: engines and Ray tasks are stood in for, everything
+else is real. What was done is read from the engine's calls and the files that were written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tasks import sweep as sweeps
+from tasks import transfer as transfers
+from tasks.compared import whole
+from tasks.conf import Benchmark, Decoding, Endpoint, Experiment, File, Model, Sweep
+from tasks.conf.choices import Request
+from tasks.conf.judges import RuleJudge
+from tasks.engines.contract import Prompt
+from tasks.errors import SentinelError
+from tasks.generate import generate
+from tasks.jobs import Job, jobs_of
+from tasks.plan import COMPARISON, KINDS, Kind, Plan, answered, plan
+from tasks.profile import profile_artefact
+from tasks.questions import Questions
+from tasks.store import Store
+from tasks.verdicts import judge_artefact
+from tests.tasks.doubles import ListedPool, items_of
+
+NAMES = ("alpha", "beta", "gamma")
+DONE = Counter[tuple[str, str]]
+
+
+class Pool(ListedPool):
+    """Answers each prompt, every third one wrongly; which ones depends on how it is asked."""
+
+    def _answers(self, prompts: Sequence[Prompt]) -> pa.Table:
+        table = super()._answers(prompts)
+        texts = [
+            "It is 1." if (int(p.item_id[1:]) + int(p.digest, 16)) % 3 == 0 else text
+            for p, text in zip(prompts, table["text"].to_pylist(), strict=True)
+        ]
+        place = table.column_names.index("text")
+        return table.set_column(place, table.field("text"), pa.array(texts, pa.string()))
+
+
+@dataclass(frozen=True)
+class World:
+    """An experiment, the store it runs in, and how many items each benchmark has."""
+
+    experiment: Experiment
+    root: Path
+    items: int = 14
+    chosen: tuple[str, ...] = ()
+    kinds: Collection[Kind] = KINDS
+    lost: tuple[str, ...] = field(default=())
+
+    @property
+    def store(self) -> Store:
+        return Store(str(self.root))
+
+    @property
+    def request(self) -> Request:
+        models = self.experiment.models
+        return Request(
+            self.experiment, tuple(m for m in models if not self.chosen or m.name in self.chosen)
+        )
+
+    @property
+    def questions(self) -> Questions:
+        names = [b.name for b in self.experiment.benchmarks]
+        count = min(self.items, self.experiment.limit or self.items)
+        missing = {n: SentinelError(f"{n} is away", "wait") for n in names if n in self.lost}
+        return Questions({n: items_of(n, count) for n in names if n not in missing}, missing)
+
+    def having(self, **changes: object) -> World:
+        """The world with some fields of its experiment changed."""
+        return dataclasses.replace(self, experiment=dataclasses.replace(self.experiment, **changes))
+
+    def model(self, **changes: object) -> World:
+        """The world with the first model changed."""
+        first, *others = self.experiment.models
+        return self.having(models=(dataclasses.replace(first, **changes), *others))
+
+    def benchmark(self, **changes: object) -> World:
+        """The world with the first benchmark changed."""
+        first, *others = self.experiment.benchmarks
+        return self.having(benchmarks=(dataclasses.replace(first, **changes), *others))
+
+    def sweep(self, **changes: object) -> World:
+        return self.having(sweep=dataclasses.replace(self.experiment.sweep, **changes))
+
+    def files(self) -> dict[str, tuple[int, int]]:
+        """Every file of the store, and which writing of it this is."""
+        return {
+            p.relative_to(self.root).as_posix(): (p.stat().st_mtime_ns, p.stat().st_ino)
+            for p in self.root.rglob("*.parquet")
+        }
+
+
+def run(world: World) -> tuple[DONE, set[str]]:
+    """Take the steps as the flows do; returns units done by kind and job, and what failed."""
+    done: DONE = Counter()
+    failed = set(world.questions.problems)
+    before = world.files()
+    for model in world.request.chosen:
+        for job in jobs_of(world.experiment, model):
+            if job.benchmark.name in failed:
+                continue
+            try:
+                done["generate", job.name] += _answer(world, job)
+            except SentinelError:
+                failed.add(job.name)
+    _compare(world)
+    for path, written in world.files().items():
+        if before.get(path) == written:
+            continue
+        kind, *names = path.split("/")
+        if kind in ("verdicts", "profiles"):
+            step = {"verdicts": "judge", "profiles": "profile"}[kind]
+            done[step, " / ".join(names[:2])] += pq.read_metadata(world.root / path).num_rows
+        elif kind == "sweeps":
+            done["sweep", names[0]] += 1
+        elif kind == "transfer":
+            done["transfer", "between models"] += 1
+    return +done, failed
+
+
+def _answer(world: World, job: Job) -> int:
+    """Responses, verdicts and profiles of a job; returns how many prompts were asked."""
+    items, store, pool = world.questions.items[job.benchmark.name], world.store, Pool()
+    if "generate" in world.kinds:
+        generate(job, items, pool, store)
+    elif not answered(job, world.questions, store):
+        return 0
+    if "judge" in world.kinds:
+        judge_artefact(job, items, store)
+    if "profile" in world.kinds:
+        profile_artefact(job, store)
+    return len(pool.asked)
+
+
+def _compare(world: World) -> None:
+    joined = {}
+    for model in world.experiment.models:
+        try:
+            found = whole(world.experiment, model, world.questions, world.store)
+        except SentinelError:  # Told of the job already.
+            continue
+        if not found.left_out:
+            joined[model.name] = found.join(world.questions.items, world.store)
+            sweep = found.sweep(world.experiment.sweep)
+            sweeps.sweep(joined[model.name], sweep, world.store)
+    if len(joined) > 1 and world.experiment.sweep.transfer:
+        transfers.transfer(joined, world.experiment.sweep, world.store)
+
+
+def planned(world: World) -> Plan:
+    return plan(world.request, world.questions, world.store, world.kinds)
+
+
+def holds(world: World) -> DONE:
+    """Check the plan against the run, and that nothing is left to plan; returns what was done."""
+    before = planned(world)
+    did, failed = run(world)
+    said = Counter({(s.kind, s.job): s.missing for s in before.steps})
+    bounds = {(s.kind, s.job) for s in before.steps if s.at_most}
+    assert {k: n for k, n in did.items() if k not in bounds} == {
+        k: n for k, n in said.items() if k not in bounds
+    }
+    assert did <= said
+    assert set(before.problems) == failed
+    if not failed and world.kinds is KINDS:
+        assert planned(world).steps == ()
+    return did
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_ray():
+    """Run Ray's tasks where they are submitted."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (sweeps, transfers):
+            patch.setattr(module.ray, "put", lambda value: value)
+            patch.setattr(module, "_evaluate", Inline(module._evaluate._function))
+            patch.setattr(module, "compute_pieces", Inline.store)
+        yield
+
+
+class Inline:
+    """Stands in for a remote function."""
+
+    def __init__(self, function: Callable[..., bytes]) -> None:
+        self.function = function
+
+    def options(self, **_: object) -> Inline:
+        return self
+
+    def remote(self, *arguments: object) -> Callable[[], bytes]:
+        return lambda: self.function(*arguments)
+
+    @staticmethod
+    def store(tasks: dict, store: Store, in_all: int, progress: object) -> None:
+        for task, file in tasks.items():
+            store.write_bytes(file, task())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> World:
+    """Two models, three benchmarks, everything done."""
+    world = World(
+        Experiment(
+            name="small",
+            models=tuple(Model(n, "vllm", f"org/{n}") for n in ("m", "n")),
+            benchmarks=tuple(Benchmark(n, 1, File(f"{n}.jsonl")) for n in NAMES),
+            decoding=Decoding(top_k=2, max_tokens=8),
+            sweep=Sweep(sizes=(1,), estimators=("constant",), transfer=("constant",)),
+            batch_items=5,
+            limit=12,
+        ),
+        tmp_path_factory.mktemp("plan") / "root",
+    )
+    did = holds(world)
+    assert did["generate", "m / alpha"] == 12
+    assert did["transfer", "between models"] == 2
+    return world
+
+
+@pytest.fixture
+def world(finished: World, tmp_path: Path) -> World:
+    shutil.copytree(finished.root, tmp_path / "copy")
+    return dataclasses.replace(finished, root=tmp_path / "copy")
+
+
+def part(world: World, kind: str, number: int = 0) -> Path:
+    """A stored part of the first job."""
+    job = jobs_of(world.experiment, world.experiment.models[0])[0]
+    artefact = getattr(job, kind)(world.store)
+    return world.root / artefact.parts()[number]
+
+
+def deleted(kind: str) -> Callable[[World], World]:
+    def change(world: World) -> World:
+        parts = sorted((world.root / kind / "m").rglob("*.parquet"))
+        if parts:
+            parts[0].unlink()
+        return world
+
+    return change
+
+
+def added(*names: str) -> Callable[[World], World]:
+    def change(world: World) -> World:
+        known = {m.name for m in world.experiment.models}
+        new = tuple(Model(n, "vllm", f"org/{n}") for n in names if n not in known)
+        return dataclasses.replace(
+            world.having(models=(*world.experiment.models, *new)), chosen=names
+        )
+
+    return change
+
+
+REMOTE = Endpoint("http://127.0.0.1:1/v1", None)
+
+ANSWERS: set[Kind] = {"generate", "judge", "profile"}
+
+#: Every change, and which kinds of steps it makes necessary for the first model. Where answers or
+#: verdicts change, a sweep and a transfer may follow.
+CHANGES: dict[str, tuple[Callable[[World], World], set[Kind]]] = {
+    "nothing": (lambda w: w, set()),
+    "limit raised": (lambda w: w.having(limit=14), set(KINDS)),
+    "limit lowered": (lambda w: w.having(limit=11), {"sweep", "transfer"}),
+    "prompt": (lambda w: w.having(prompt="Please: {question}"), ANSWERS),
+    "judge": (lambda w: w.having(judge=RuleJudge(deadline_s=9)), {"judge"}),
+    "version": (lambda w: w.benchmark(version=2), ANSWERS),
+    "tolerance": (lambda w: w.benchmark(tolerance=0.1), {"judge"}),
+    "decoding": (lambda w: w.having(decoding=Decoding(top_k=2, max_tokens=9)), ANSWERS),
+    "revision": (lambda w: w.model(revision="abc"), ANSWERS),
+    "engine": (lambda w: w.model(engine="openai", endpoint=REMOTE), ANSWERS),
+    "speed": (lambda w: w.model(options={"max_num_seqs": 4}).having(batch_items=3), set()),
+    "name": (lambda w: w.having(name="other"), set()),
+    "estimators": (lambda w: w.sweep(estimators=("constant", "atc-max")), {"sweep"}),
+    "sizes": (lambda w: w.sweep(sizes=(1, 2)), {"sweep"}),
+    "seed": (lambda w: w.sweep(seed=7), {"sweep", "transfer"}),
+    "transfer": (lambda w: w.sweep(transfer=("constant", "atc-max")), {"transfer"}),
+    "no transfer": (lambda w: w.sweep(transfer=()), set()),
+    "text": (lambda w: w.having(store_text=False), ANSWERS),
+    "responses deleted": (deleted("responses"), ANSWERS),
+    "verdicts deleted": (deleted("verdicts"), {"judge"}),
+    "profiles deleted": (deleted("profiles"), {"profile"}),
+    "sweep deleted": (deleted("sweeps"), {"sweep"}),
+    "transfer deleted": (deleted("transfer"), {"transfer"}),
+    "model added": (added("o"), {"transfer"}),
+    "model chosen": (lambda w: dataclasses.replace(w, chosen=("n",)), set()),
+    "benchmark away": (
+        lambda w: dataclasses.replace(w, lost=("gamma",)),
+        {"sweep", "transfer"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_after_one_change(world: World, name: str) -> None:
+    change, kinds = CHANGES[name]
+    did = holds(change(world))
+    first = {kind for kind, job in did if job.split(" / ")[0] in ("m", "between models")}
+    assert kinds <= first <= (kinds | set(COMPARISON) if kinds & ANSWERS else kinds)
+
+
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(sorted(CHANGES)), min_size=2, max_size=4, unique=True))
+def test_after_several_changes_one_on_another(finished: World, tmp_path_factory, names) -> None:
+    root = tmp_path_factory.mktemp("changes") / "root"
+    shutil.copytree(finished.root, root)
+    world = dataclasses.replace(finished, root=root)
+    for name in names:
+        world = CHANGES[name][0](world)
+    holds(world)
+
+
+def test_an_added_model_is_all_that_is_paid_for(world: World) -> None:
+    """Three jobs of twelve items, one sweep, and its transfer from and to both others."""
+    assert holds(added("o")(world)) == {
+        **{(kind, f"o / {name}"): 12 for kind in ANSWERS for name in NAMES},
+        ("sweep", "o"): 1,
+        ("transfer", "between models"): 4,
+    }
+
+
+def test_what_was_not_chosen_is_compared_as_well(world: World) -> None:
+    """New estimators and a new model: the run of that model sweeps all of them anew."""
+    did = holds(added("o")(world).sweep(estimators=("constant", "atc-max")))
+    assert {job for kind, job in did if kind == "sweep"} == {"m", "n", "o"}
+    assert {job.split(" / ")[0] for kind, job in did if kind in ANSWERS} == {"o"}
+
+
+def test_a_lower_limit_keeps_another_judge_to_the_parts_it_needs(world: World) -> None:
+    """Ten items asked for, in parts of five and two: the last part is not judged."""
+    changed = world.having(judge=RuleJudge(deadline_s=9), limit=10)
+    assert holds(changed)["judge", "m / alpha"] == 10
+    assert holds(changed.having(limit=12))["judge", "m / alpha"] == 2
+
+
+def test_answers_given_anew_are_judged_and_profiled_anew(world: World) -> None:
+    """The part of a deleted one has its name, and nothing said of the old answers is left."""
+    job = jobs_of(world.experiment, world.experiment.models[0])[0]
+    kinds = ("responses", "verdicts", "profiles")
+    before = {kind: part(world, kind).stat().st_ino for kind in kinds}
+    part(world, "responses").unlink()
+    did = holds(world)
+    assert [did[kind, job.name] for kind in ("generate", "judge", "profile")] == [5, 5, 5]
+    assert all(part(world, kind).stat().st_ino != before[kind] for kind in kinds)
+
+
+def test_a_damaged_part_is_told_and_leaves_the_other_model_alone(world: World) -> None:
+    part(world, "responses").write_bytes(b"PAR1 and then nothing")
+    changed = world.having(limit=14)
+    before = planned(changed)
+    assert set(before.problems) == {"m / alpha"}
+    assert "is damaged" in before.problems["m / alpha"]
+    did = holds(changed)
+    assert did["generate", "n / alpha"] == did["generate", "m / beta"] == 2
+    assert did["sweep", "n"] == 1
+    assert ("sweep", "m") not in did
+
+
+def test_texts_that_were_not_kept_cannot_be_judged_anew(world: World) -> None:
+    silent = world.having(store_text=False)
+    holds(silent)
+    changed = silent.having(judge=RuleJudge(deadline_s=9))
+    assert "were not kept" in planned(changed).problems["m / alpha"]
+    assert holds(changed) == {}
+
+
+@pytest.mark.parametrize("kinds", [("judge", *COMPARISON), COMPARISON], ids=["rejudge", "sweep"])
+def test_runs_that_generate_nothing(world: World, kinds: tuple[Kind, ...]) -> None:
+    """One model lacks responses to a benchmark: it is judged and compared over the others."""
+    part(world, "responses").unlink()
+    changed = world.having(judge=RuleJudge(deadline_s=9)).sweep(seed=7)
+    did = holds(dataclasses.replace(changed, kinds=kinds))
+    judged = {job for kind, job in did if kind == "judge"}
+    if "judge" in kinds:
+        assert judged == {"m / beta", "m / gamma", "n / alpha", "n / beta", "n / gamma"}
+        assert did["sweep", "n"] == did["sweep", "m"] == 1
+    else:
+        assert did == {}
