@@ -42,6 +42,10 @@ def _key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
     return f"{context.task.name}-{parameters['key']}"
 
 
+# Results are addresses: text, that is not executed when it is read.
+_TEXT = "json"
+
+
 async def _engine_died(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     """Retry when an engine broke down; bad input stays bad."""
     error = await state.aresult(raise_on_failure=False)
@@ -52,6 +56,7 @@ async def _engine_died(task: Task[..., Any], run: TaskRun, state: State[Any]) ->
     task_run_name="generate {job.name}",
     cache_key_fn=_key,
     persist_result=True,
+    result_serializer=_TEXT,
     retries=2,
     retry_delay_seconds=[5, 30],
     retry_condition_fn=_engine_died,
@@ -77,7 +82,12 @@ def generate_responses(key: str, job: Job, items: pa.Table, pool: EnginePool, st
     return job.responses(store).address
 
 
-@task(task_run_name="judge {job.name}", cache_key_fn=_key, persist_result=True)
+@task(
+    task_run_name="judge {job.name}",
+    cache_key_fn=_key,
+    persist_result=True,
+    result_serializer=_TEXT,
+)
 def judge_responses(key: str, job: Job, items: pa.Table, store: Store) -> str:
     """Score the responses that have no verdict yet."""
     with (
@@ -89,7 +99,12 @@ def judge_responses(key: str, job: Job, items: pa.Table, store: Store) -> str:
     return job.verdicts(store).address
 
 
-@task(task_run_name="profile {job.name}", cache_key_fn=_key, persist_result=True)
+@task(
+    task_run_name="profile {job.name}",
+    cache_key_fn=_key,
+    persist_result=True,
+    result_serializer=_TEXT,
+)
 def profile_responses(key: str, job: Job, store: Store) -> str:
     """Compute the statistics of the traces that have none yet."""
     added = profile_artefact(job, store)

@@ -33,6 +33,7 @@ from tasks.errors import SentinelError
 from tasks.store import Store
 
 PREFECT_PORT, MLFLOW_PORT = 4200, 5000
+LOOPBACK = "127.0.0.1"
 
 #: Settings of every run for what servers and machines do: a Prefect server that is restarted, or
 #: whose database is (it then answers 500), is waited for up to two minutes; and a run whose
@@ -111,14 +112,40 @@ class Workspace:
                 "set SENTINEL_STATE (or SENTINEL_ROOT, where it lies) to a folder you may write",
             ) from None
 
+    def _keep_to_ourselves(self) -> None:
+        """Prefect's folder is this user's alone.
+
+        Prefect reads its records of results by whatever each of them says it was written with, and
+        that may be code: who can write there can run code here.
+        """
+        own = self.state / "prefect"
+        try:
+            own.mkdir(mode=0o700, exist_ok=True)
+            if os.getuid() not in (0, own.stat().st_uid):
+                raise SentinelError(
+                    f"{own} belongs to another user, who could run code here by what lies in it",
+                    "set SENTINEL_STATE to a folder of your own",
+                )
+            own.chmod(0o700)
+        except OSError as error:
+            raise SentinelError(
+                f"{own} cannot be kept to this user: {error.strerror}",
+                "set SENTINEL_STATE to a folder of your own",
+            ) from None
+
     def pages(self) -> dict[str, str]:
         """Addresses of the running pages (``prefect``, ``mlflow``); empty where none run."""
         try:
             noted: dict[str, str] = json.loads(self.pages_file.read_text())
         except (OSError, ValueError):
             return {}
-        # A killed `sentinel ui` leaves its note behind.
-        return {name: url for name, url in noted.items() if _answers(url)}
+        # A killed `sentinel ui` leaves its note behind. Pages of this host are on loopback: a note
+        # that says otherwise is not ours, and passwords are not sent there.
+        return {
+            name: url
+            for name, url in noted.items()
+            if urlsplit(url).hostname == LOOPBACK and _answers(url)
+        }
 
     def prepare_environment(self) -> None:
         """Set what Prefect, MLflow and Ray read from the environment; call before importing them.
@@ -131,6 +158,7 @@ class Workspace:
             If the state folder cannot be made or written.
         """
         self._check_state()
+        self._keep_to_ourselves()
         defaults = {
             "PREFECT_HOME": str(self.state / "prefect"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

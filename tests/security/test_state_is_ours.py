@@ -1,0 +1,71 @@
+"""What Prefect would execute is written by this user alone, and no page elsewhere is trusted."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows import steps
+from tasks.errors import SentinelError
+from tasks.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    (tmp_path / "state").mkdir()
+    return Workspace(str(tmp_path), tmp_path / "state")
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_results_lie_where_nobody_else_writes(workspace: Workspace) -> None:
+    """Also where an earlier version, or another umask, had left the folder open."""
+    (workspace.state / "prefect").mkdir()
+    (workspace.state / "prefect").chmod(0o777)
+    workspace.prepare_environment()
+    assert mode(workspace.state / "prefect") == 0o700
+    storage = Path(os.environ["PREFECT_RESULTS_LOCAL_STORAGE_PATH"])
+    assert storage.is_relative_to(workspace.state / "prefect")
+
+
+def test_results_of_another_user_are_not_read(workspace: Workspace, monkeypatch) -> None:
+    (workspace.state / "prefect").mkdir()
+    monkeypatch.setattr(os, "getuid", lambda: (workspace.state / "prefect").stat().st_uid + 1)
+    with pytest.raises(SentinelError, match="belongs to another user"):
+        workspace.prepare_environment()
+
+
+def test_results_are_text_whatever_the_environment_says() -> None:
+    """A worker may have been started without our settings."""
+    persisted = [steps.generate_responses, steps.judge_responses, steps.profile_responses]
+    assert [task.result_serializer for task in persisted] == ["json"] * 3
+    others = [steps.sweep_model, steps.transfer_models]
+    assert not any(task.persist_result for task in others)
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield listening.getsockname()[1]
+
+
+def test_pages_elsewhere_are_not_taken_for_this_hosts(workspace: Workspace, port: int) -> None:
+    """A note in a shared folder must not have passwords sent to its writer."""
+    for url, believed in (
+        (f"http://127.0.0.1:{port}", True),
+        (f"http://localhost:{port}", False),
+        (f"http://127.0.0.1@localhost:{port}", False),
+        (f"http://127.0.0.1.example.org:{port}", False),
+    ):
+        workspace.pages_file.write_text(json.dumps({"prefect": url}))
+        assert (workspace.pages() == {"prefect": url}) is believed, url
