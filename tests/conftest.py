@@ -1,5 +1,6 @@
 """What all tests share: one thread a library, an environment of their own, the shared data."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +10,19 @@ from pathlib import Path
 for _name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM"):
     os.environ[f"{_name}_NUM_THREADS"] = "1"
 
+# As the command line does: what the tests import stays, and is not searched for circles.
+gc.set_threshold(20_000, 20, 20)
+
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 # A shared machine is slow now and then; the examples are the same in every run.
 settings.register_profile("sentinel", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("sentinel")
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
