@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
-import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from tasks.claims import Line
 from tasks.endpoint import Quoting
 from tasks.engines.contract import Batch, Prompt, to_generation_table
 from tasks.engines.pool import EnginePool
@@ -21,15 +23,22 @@ from tasks.verdicts import settle, without_text
 
 Progress = Callable[[int, int], None]
 
+# Between two looks whether other runs have stored what they have in hand.
+_LOOK_S = 0.5
+
 
 @dataclass(frozen=True)
 class Generated:
-    """What a job did: items there in all, added by this call, their tokens and seconds."""
+    """What a job did: items there in all, added by this call, their tokens and seconds.
+
+    ``notes`` say what a person should know of the added ones; they quote no item.
+    """
 
     items: int
     added: int
     tokens: int
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 def missing(job: Job, items: pa.Table, store: Store) -> list[Prompt]:
@@ -69,10 +78,14 @@ def generate(
     """
     start = time.monotonic()
     prompts = missing(job, items, store)
+    if prompts:
+        _drop_what_lost_its_responses(job, store)
     done = len(items) - len(prompts)
     tokens = 0
     problem: Exception | None = None
     responses = job.responses(store)
+    versions: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
     for batch in _in_flight(prompts, job.experiment.batch_items, pool, responses):
         if batch is None:
             done = len(items) - len(missing(job, items, store))
@@ -80,12 +93,32 @@ def generate(
             _keep(job, items, batch.table, store)
             done += len(batch.table)
             tokens += sum(batch.table["n_tokens"].to_pylist())
+            for row in batch.table.select(["error", "engine_version"]).to_pylist():
+                if row["error"] is not None:
+                    refused[row["error"]] += 1
+                else:
+                    versions[row["engine_version"]] += 1
             if progress:
                 progress(done, len(items))
         problem = problem or (batch.problem if batch else None)
     if problem is not None:
         raise _public(problem, job)
-    return Generated(len(items), len(prompts), tokens, time.monotonic() - start)
+    notes = _notes(refused, versions, quiet=job.quiet)
+    return Generated(len(items), len(prompts), tokens, time.monotonic() - start, notes)
+
+
+def _notes(
+    refused: Counter[str], versions: Counter[str], *, quiet: bool = False
+) -> tuple[str, ...]:
+    """Prompts that the engine refused, and responses whose numbers came another way."""
+    notes = []
+    if refused:
+        why = "" if quiet else f": {refused.most_common(1)[0][0]}"
+        notes.append(f"{refused.total()} prompts refused by the engine{why}")
+    if len(versions) > 1:
+        by = ", ".join(f"{count} by {version}" for version, count in versions.most_common())
+        notes.append(f"numbers obtained in several ways: {by}")
+    return tuple(notes)
 
 
 def _keep(job: Job, items: pa.Table, table: pa.Table, store: Store) -> None:
@@ -99,6 +132,24 @@ def _keep(job: Job, items: pa.Table, table: pa.Table, store: Store) -> None:
     name = job.responses(store).append(table, once=True)
     if job.quiet:
         settle(job, store, name)
+
+
+def _drop_what_lost_its_responses(job: Job, store: Store) -> None:
+    """Delete verdicts and profiles of parts whose responses were deleted, as damaged ones are.
+
+    Such a part is answered anew under its old name, and what was said of the old answers must not
+    be taken for what is said of the new ones.
+    """
+    made = [job.profiles(store), job.verdicts(store)]
+    if job.experiment.judge.rules is not None:
+        made.append(job.rule_verdicts(store))
+    for artefact in made:
+        # Listed before the responses, which are stored first: another run's are not dropped.
+        there = artefact.names()
+        kept = set(job.responses(store).names())
+        for name in there:
+            if name not in kept:
+                artefact.delete(name)
 
 
 def _public(problem: Exception, job: Job) -> Exception:
@@ -116,37 +167,33 @@ def _in_flight(
 ) -> Iterator[Batch | None]:
     """Batches as they complete, one in flight for each of the pool's engines.
 
-    ``None`` stands for a batch that another run has stored meanwhile. From then on batches are
-    taken in any order, so that two runs of one experiment share the work instead of doing the same
-    batch at the same time. After a batch with a problem no new one is sent: the rest would most
-    likely fail as well.
+    ``None`` stands for batches that another run has stored meanwhile. Two runs of one experiment
+    share its batches (:mod:`tasks.claims`). After a batch with a problem no new one is sent: the
+    rest would most likely fail as well.
     """
-    waiting = [prompts[i : i + size] for i in range(0, len(prompts), size)]
-    alone = True
-    with ThreadPoolExecutor(max_workers=pool.width) as threads:
-        running: dict[Future[Batch], list[Prompt]] = {}
-        healthy = True
-        while running or (waiting and healthy):
-            while waiting and healthy and len(running) < pool.width:
-                chunk = waiting.pop(0 if alone else random.randrange(len(waiting)))  # noqa: S311
-                if _holds(responses, chunk):
-                    alone = False
-                    yield None
-                else:
-                    # What is logged there belongs to the run that asks.
-                    here = contextvars.copy_context()
-                    running[threads.submit(here.run, _attempt, pool, chunk)] = chunk
+    line = Line([prompts[i : i + size] for i in range(0, len(prompts), size)], responses)
+    running: dict[Future[Batch], list[Prompt]] = {}
+    healthy = True
+    with contextlib.closing(line), ThreadPoolExecutor(max_workers=pool.width) as threads:
+        while running or (line and healthy):
+            while healthy and len(running) < pool.width:
+                chunk = line.take(idle=not running)
+                if chunk is None:
+                    break
+                # What is logged there belongs to the run that asks.
+                here = contextvars.copy_context()
+                running[threads.submit(here.run, _attempt, pool, chunk)] = chunk
+            if line.overtaken():
+                yield None
+            if not running:
+                time.sleep(_LOOK_S if line else 0)
+                continue
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
-                batch = future.result()
-                asked = running.pop(future)
-                alone = alone and not _holds(responses, asked)
+                batch, chunk = future.result(), running.pop(future)
                 healthy = healthy and batch.problem is None
                 yield batch
-
-
-def _holds(responses: Artefact, prompts: list[Prompt]) -> bool:
-    return responses.holds((p.benchmark, p.item_id) for p in prompts)
+                line.done(chunk)
 
 
 def _attempt(pool: EnginePool, prompts: list[Prompt]) -> Batch:

@@ -2,9 +2,15 @@
 
 import contextvars
 import dataclasses
+import threading
+import time
+from collections import Counter
 
+import pyarrow as pa
 import pytest
 
+from tasks.claims import Line
+from tasks.engines.contract import Batch
 from tasks.errors import EndpointError, EngineDied, SentinelError
 from tasks.generate import generate, missing
 from tasks.jobs import items_digest
@@ -103,6 +109,55 @@ def test_what_another_run_stored_meanwhile_is_not_asked_again(make_job, store) -
     assert len(job.responses(store).parts()) == 4
 
 
+class Unhurried(ListedPool):
+    def generate(self, prompts):
+        time.sleep(0.03)
+        return super().generate(prompts)
+
+
+def test_two_runs_at_once_take_different_batches(make_job, store) -> None:
+    job, items = make_job(), items_of("alpha", 30)
+    pools, start = [Unhurried(), Unhurried()], threading.Barrier(2)
+
+    def run(pool: ListedPool) -> None:
+        start.wait()
+        generate(job, items, pool, store)
+
+    threads = [threading.Thread(target=run, args=(pool,)) for pool in pools]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    asked = Counter(pools[0].asked + pools[1].asked)
+    assert asked == dict.fromkeys(items["item_id"].to_pylist(), 1)
+    assert min(len(pool.calls) for pool in pools) >= 2
+    assert claims(job, store) == []
+
+
+def test_a_batch_that_a_killed_run_had_in_hand_is_answered_last_and_without_waiting(
+    make_job, store
+) -> None:
+    job = make_job()
+    prompts = missing(job, ITEMS, store)
+    Line([prompts[:3]], job.responses(store)).take(idle=True)  # Killed: never given back.
+    assert len(claims(job, store)) == 1
+    pool, begun = ListedPool(), time.monotonic()
+    generate(job, ITEMS, pool, store)
+    assert pool.asked == IDS[3:] + IDS[:3]
+    assert time.monotonic() - begun < 5
+    assert claims(job, store) == []
+
+
+def test_a_batch_that_could_not_be_answered_is_given_back(make_job, store) -> None:
+    with pytest.raises(EndpointError):
+        generate(make_job(), ITEMS, ListedPool({1: (2, DOWN)}), store)
+    assert claims(make_job(), store) == []
+
+
+def claims(job, store) -> list[str]:
+    return [p for p in store.list(job.responses(store).address) if "claim" in p]
+
+
 def test_progress_counts_what_was_there_before(make_job, store) -> None:
     generate(make_job(), ITEMS.slice(0, 4), ListedPool(), store)
     seen: list[tuple[int, int]] = []
@@ -126,6 +181,26 @@ def test_what_an_engine_logs_belongs_to_the_run_that_asks(make_job, store) -> No
     run.set("this")
     generate(make_job(), ITEMS, Telling(), store)
     assert set(seen) == {"this"}
+
+
+def test_refused_prompts_and_numbers_got_another_way_are_told(make_job, store) -> None:
+    class Refusing(ListedPool):
+        def generate(self, prompts):
+            table = super().generate(prompts).table
+            call = len(self.calls)
+            errors = pa.array(["too long" if call == 1 else None] * len(table), pa.string())
+            version = pa.array(["1 device-capture" if call == 2 else "1"] * len(table))
+            columns = {"error": errors, "engine_version": version}
+            for name, column in columns.items():
+                table = table.set_column(table.column_names.index(name), name, column)
+            return Batch(table)
+
+    did = generate(make_job(), ITEMS, Refusing(), store)
+    assert did.notes == (
+        "3 prompts refused by the engine: too long",
+        "numbers obtained in several ways: 4 by 1, 3 by 1 device-capture",
+    )
+    assert generate(make_job(), ITEMS, ListedPool(), store).notes == ()
 
 
 def test_without_text_the_verdicts_are_there_and_the_texts_are_not(make_job, store) -> None:
