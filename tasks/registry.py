@@ -27,12 +27,15 @@ from mlflow.types.schema import Array, DataType
 from estimators.config import DEFAULT
 from tasks.errors import SentinelError
 from tasks.estimator import ABOUT, OUTPUT, TrainedEstimator
-from tasks.runs import Runs, Wanted, connect, is_gone
+from tasks.runs import Runs, Wanted, connect, was_faster
 
 #: Alias of the version in use.
 CHAMPION = "champion"
 _CONTENT = "sentinel.content"
 _FOLDER = "estimator"
+
+# Looking again where another process was faster.
+_ATTEMPTS = 10
 
 
 def register(runs: Runs, name: str, estimator: TrainedEstimator) -> str:
@@ -40,7 +43,29 @@ def register(runs: Runs, name: str, estimator: TrainedEstimator) -> str:
 
     A version with this content is found and not doubled. The alias moves when the content is
     another one than at the last call; in between it stays where people have put it.
+
+    Raises
+    ------
+    SentinelError
+        If other processes keep changing the model.
     """
+    for _ in range(_ATTEMPTS):
+        try:
+            number = _register(runs, name, estimator)
+        except MlflowException as error:
+            if not was_faster(error):
+                raise
+        else:
+            if number is not None:
+                return number
+    raise SentinelError(
+        f"MLflow: the registered model {name} was changed by others again and again",
+        "run it again when no other run of this experiment is ending",
+    )
+
+
+def _register(runs: Runs, name: str, estimator: TrainedEstimator) -> str | None:
+    """Register once; ``None`` where the version was deleted under its hands."""
     client, content = runs.client, estimator.digest
     model = _model(client, name, estimator)
     found = _oldest(runs, name, content)
@@ -60,9 +85,7 @@ def register(runs: Runs, name: str, estimator: TrainedEstimator) -> str:
         )
         found = _oldest(runs, name, content)
     if found is None:
-        raise SentinelError(
-            f"MLflow: the version of {name} just registered was deleted", "run it again"
-        )
+        return None
     number = str(found.version)
     client.set_registered_model_alias(name, CHAMPION, number)
     client.update_registered_model(name, estimator.describe())
@@ -133,7 +156,7 @@ def _model(
     try:
         return client.get_registered_model(name)
     except MlflowException as error:
-        if not is_gone(error):
+        if not was_faster(error):
             raise
     try:
         return client.create_registered_model(name, {"sentinel.model": estimator.training.model})
@@ -154,7 +177,7 @@ def _oldest(runs: Runs, name: str, content: str) -> ModelVersion | None:
         try:
             runs.client.delete_model_version(name, later.version)
         except MlflowException as error:
-            if not is_gone(error):
+            if not was_faster(error):
                 raise
         if later.run_id and later.run_id != same[0].run_id:
             runs.discard(later.run_id)

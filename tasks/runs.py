@@ -147,7 +147,7 @@ class Runs:
                     return latest
             except MlflowException as error:
                 # Others may be clearing up what this process is writing: look again.
-                if not is_gone(error):
+                if not was_faster(error):
                     raise
         raise SentinelError(
             f"MLflow: the runs of {parent.name!r} were changed by others again and again",
@@ -182,7 +182,7 @@ class Runs:
         try:
             self.client.delete_run(run_id)
         except MlflowException as error:
-            if not is_gone(error):
+            if not was_faster(error):
                 raise
 
     def _write(
@@ -300,10 +300,14 @@ def connect(uri: str) -> MlflowClient:
     return MlflowClient(uri)
 
 
-def is_gone(error: MlflowException) -> bool:
-    """Whether something is in the trash or deleted: another process was faster."""
-    missing = error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
-    return missing or "must be in the 'active' state" in str(error)
+def was_faster(error: MlflowException) -> bool:
+    """Whether MLflow refused because another process has just done it, or undone what it is about.
+
+    Gone or in the trash; or written at the same moment, which MLflow lets its database refuse.
+    """
+    gone = error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
+    said = ("must be in the 'active' state", "IntegrityError", "unique constraint")
+    return gone or any(words in str(error) for words in said)
 
 
 def _age(run: Run) -> tuple[int, str]:
