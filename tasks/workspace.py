@@ -27,7 +27,7 @@ import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tasks.errors import SentinelError
 from tasks.store import Store
@@ -54,8 +54,20 @@ class Workspace:
 
     @classmethod
     def from_environment(cls) -> Workspace:
-        """The workspace the environment asks for; nothing is created."""
+        """The workspace the environment asks for; nothing is created.
+
+        Raises
+        ------
+        SentinelError
+            If the root's address holds a password.
+        """
         root = os.environ.get("SENTINEL_ROOT", "data")
+        if "://" in root and urlsplit(root).password:
+            raise SentinelError(
+                "SENTINEL_ROOT holds a password, and is named in messages and in Prefect",
+                "leave it out, and set it as the store's own variable: AWS_SECRET_ACCESS_KEY for "
+                "s3://, or fsspec's, as FSSPEC_FTP_PASSWORD for ftp://",
+            )
         local = "://" not in root
         if local:
             root = str(Path(root).resolve())
@@ -159,6 +171,7 @@ class Workspace:
         """
         self._check_state()
         self._keep_to_ourselves()
+        _take_out_passwords()
         defaults = {
             "PREFECT_HOME": str(self.state / "prefect"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -192,6 +205,25 @@ class Workspace:
             defaults["PREFECT_API_URL"] = f"{pages['prefect']}/api"
         for name, value in defaults.items():
             os.environ.setdefault(name, value)
+
+
+def _take_out_passwords() -> None:
+    """Move what addresses of servers hold of users and passwords into variables of their own.
+
+    Addresses are logged, linked to and named in errors.
+    """
+    for variable in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
+        address = os.environ.get(variable, "")
+        parts = urlsplit(address)
+        if not address.startswith("http") or parts.username is None:
+            continue
+        user, password = unquote(parts.username), unquote(parts.password or "")
+        os.environ[variable] = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        if variable == "PREFECT_API_URL":
+            os.environ.setdefault("PREFECT_API_AUTH_STRING", f"{user}:{password}")
+        else:
+            os.environ.setdefault("MLFLOW_TRACKING_USERNAME", user)
+            os.environ.setdefault("MLFLOW_TRACKING_PASSWORD", password)
 
 
 def _answers(url: str) -> bool:

@@ -1,4 +1,4 @@
-"""What Prefect would execute is written by this user alone, and no page elsewhere is trusted."""
+"""What Prefect would execute is this user's; pages elsewhere and addresses get no password."""
 
 from __future__ import annotations
 
@@ -69,3 +69,36 @@ def test_pages_elsewhere_are_not_taken_for_this_hosts(workspace: Workspace, port
     ):
         workspace.pages_file.write_text(json.dumps({"prefect": url}))
         assert (workspace.pages() == {"prefect": url}) is believed, url
+
+
+def test_addresses_hold_no_passwords(workspace: Workspace) -> None:
+    """They are logged and linked to; clients take the password from variables of its own."""
+    os.environ["MLFLOW_TRACKING_URI"] = "https://ann:p%40ss%2Fw@mlflow.example.org:5000/base"
+    os.environ["PREFECT_API_URL"] = "http://ann:pre%3Afect@[::1]:4200/api"
+    workspace.prepare_environment()
+    assert os.environ["MLFLOW_TRACKING_URI"] == "https://mlflow.example.org:5000/base"
+    assert workspace.mlflow_page == "https://mlflow.example.org:5000/base"
+    assert os.environ["MLFLOW_TRACKING_USERNAME"] == "ann"
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "p@ss/w"
+    assert os.environ["PREFECT_API_URL"] == "http://[::1]:4200/api"
+    assert os.environ["PREFECT_API_AUTH_STRING"] == "ann:pre:fect"
+
+
+def test_addresses_without_passwords_stay_as_they_are(workspace: Workspace) -> None:
+    given = {
+        "MLFLOW_TRACKING_URI": "postgresql+psycopg2://ann:secret@db/mlflow",  # Not a server's.
+        "PREFECT_API_URL": "http://127.0.0.1:4200/api",
+    }
+    os.environ.update(given)
+    workspace.prepare_environment()
+    assert {name: os.environ[name] for name in given} == given
+    assert "MLFLOW_TRACKING_PASSWORD" not in os.environ
+
+
+def test_a_root_with_a_password_is_refused(monkeypatch) -> None:
+    monkeypatch.setenv("SENTINEL_ROOT", "ftp://ann:the-password@host/root")
+    with pytest.raises(SentinelError, match="holds a password") as told:
+        Workspace.from_environment()
+    assert "the-password" not in str(told.value)
+    monkeypatch.setenv("SENTINEL_ROOT", "s3://bucket/a@b:c")
+    assert Workspace.from_environment().root == "s3://bucket/a@b:c"
