@@ -184,15 +184,20 @@ def family(*pids: int) -> list[psutil.Process]:
 
 def end_family(processes: Iterable[psutil.Process], within: float) -> None:
     """Wait until processes have ended; kill those that have not, with all below them."""
-    left = list(processes)
-    deadline = time.monotonic() + within
-    while (left := [p for p in left if _runs(p)]) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    left = _still_run(processes, within)
     doomed = {p for one in left for p in family(one.pid)} | set(left)
     for process in doomed:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(doomed, timeout=1)
+    _still_run(doomed, within=1)
+
+
+def _still_run(processes: Iterable[psutil.Process], within: float) -> list[psutil.Process]:
+    """Those of the processes that run after so many seconds, or none as soon as all have ended."""
+    deadline = time.monotonic() + within
+    while (left := [p for p in processes if _runs(p)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
 
 
 def _runs(process: psutil.Process) -> bool:

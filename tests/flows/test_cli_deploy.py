@@ -129,6 +129,20 @@ def test_a_state_folder_that_cannot_be_written(sentinel: Callable, conf: Path, m
     assert "cannot be used: Permission denied" in ran.err
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [((), "no model is named"), (("--since", "HEAD"), "not a git repository"),
+     (("nobody",), "'nobody' is unknown")],
+    ids=str,
+)  # fmt: skip
+def test_what_cannot_be_announced_is_told(
+    sentinel: Callable, conf: Path, words: tuple[str, ...], told: str
+) -> None:
+    ran = sentinel("models", "announce", *words)
+    assert ran.status == 2
+    assert told in ran.err
+
+
 def test_a_bad_model_changes_no_file(sentinel: Callable, conf: Path, tmp_path: Path) -> None:
     before = (conf / "experiments" / "e.yaml").read_text()
     (tmp_path / "n.yaml").write_text("name: n\nengine: abacus\nmodel: x\n")

@@ -1,0 +1,96 @@
+"""Ending servers and workers: at once, with all they started, also if something does not listen."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tasks import worker
+from tasks.errors import EndpointError
+from tasks.servers import end, start
+
+# A process that has a child and says the child's id; either may be deaf to SIGTERM.
+PARENT = """
+import os, signal, subprocess, sys, time
+deaf, child = sys.argv[1] == "deaf", sys.argv[2]
+if deaf:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+code = "import signal, time\\n" + "signal.signal(15, signal.SIG_IGN)\\n" * (child == "deaf")
+code += "print(flush=True)\\ntime.sleep(60)"
+run = os.environ | {"PREFECT__FLOW_RUN_ID": "the-run"}
+started = subprocess.Popen([sys.executable, "-c", code], env=run, stdout=subprocess.PIPE)
+started.stdout.readline()
+print(started.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Iterator:
+    made = []
+
+    def make(parent: str, child: str) -> tuple[subprocess.Popen, psutil.Process]:
+        log = tmp_path / f"{len(made)}.log"
+        process = start([sys.executable, "-c", PARENT, parent, child], log, dict(os.environ))
+        made.append(process)
+        while not log.read_text():
+            assert process.poll() is None
+            time.sleep(0.02)
+        return process, psutil.Process(int(log.read_text()))
+
+    yield make
+    for process in made:
+        end(process, within=0)
+
+
+def gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_server_that_listens_ends_at_once_and_an_orphan_of_it_with_it(family) -> None:
+    process, child = family("listens", "listens")
+    begun = time.monotonic()
+    end(process, within=1)
+    # The child was not asked; it is not left behind.
+    assert time.monotonic() - begun < 2.5
+    assert process.returncode == -15
+    assert gone(child)
+
+
+def test_several_that_do_not_listen_are_killed_after_one_wait(family) -> None:
+    pairs = [family("deaf", "deaf") for _ in range(2)]
+    begun = time.monotonic()
+    end(*(process for process, _ in pairs), within=0.8)
+    assert 0.7 < time.monotonic() - begun < 2.5
+    for process, child in pairs:
+        assert process.returncode == -9
+        assert gone(child)
+
+
+@pytest.mark.parametrize("child", ["listens", "deaf"])
+def test_the_runs_of_a_worker_end_before_it(family, monkeypatch, child: str) -> None:
+    monkeypatch.setattr(worker, "RUN_GRACE_S", 0.8)
+    process, run = family("listens", child)
+    begun = time.monotonic()
+    assert worker._stop_runs(process) == ["the-run"]
+    assert (time.monotonic() - begun < 0.7) == (child == "listens")
+    assert gone(run)
+    # Halted, the worker could start no other run meanwhile; it still hears that it is to end.
+    assert psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
+    end(process, within=2)
+    assert process.returncode == -15
+
+
+def test_a_worker_that_has_ended_is_told_of(tmp_path: Path) -> None:
+    process = start([sys.executable, "-c", "raise SystemExit(7)"], tmp_path / "log", {})
+    process.wait()
+    with pytest.raises(EndpointError, match="ended with status 7"):
+        worker.Worker(process, tmp_path / "log").check()
+    assert worker._stop_runs(process) == []
