@@ -13,15 +13,18 @@ the group as it should be:
 - of two parents with different content the later one stands, with its children. A parent starts
   after every parent that its process saw, so a clock that is behind cannot lose the later results.
 
-No lock is held, and a killed process leaves nothing that the next one does not mend.
+No lock is held over any of this, and a killed process leaves nothing that the next one does not
+mend.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -297,7 +300,24 @@ def connect(uri: str) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "6")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    return MlflowClient(uri)
+    with _alone(uri):
+        return MlflowClient(uri)
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """One process at a time where the database is a file.
+
+    MLflow makes its tables at the first use, step by step; two processes that did so at the same
+    moment would leave tables that no later one can complete.
+    """
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or not path.parent.is_dir():
+        yield
+        return
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def was_faster(error: MlflowException) -> bool:

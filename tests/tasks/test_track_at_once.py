@@ -28,6 +28,7 @@ from tasks.conf import Experiment
 from tasks.conf.choices import Request
 from tasks.features import Joined
 from tasks.registry import example, load_registered
+from tasks.runs import connect, experiment_id
 from tasks.track import TrackedSweep, Tracker
 from tests.tasks import tracked
 from tests.tasks.tracked import active, joined, whole
@@ -110,6 +111,15 @@ def at_once(*calls: Callable[[], object]) -> list[int | None]:
     for process in processes:
         process.join(120)
     return [process.exitcode for process in processes]
+
+
+def test_a_new_database_is_made_once(tmp_path) -> None:
+    """The first two runs of an installation, started together."""
+
+    def call() -> None:
+        assert experiment_id(connect(f"sqlite:///{tmp_path / 'new.db'}"), "e", "/nowhere") == "1"
+
+    assert at_once(*[call] * PROCESSES) == [0] * PROCESSES
 
 
 def test_the_same_sweep_logged_by_processes_at_one_moment(base, uri, named, tmp_path) -> None:
