@@ -8,11 +8,21 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.live.conftest import Lab
 from tests.live.faults.conftest import SWEEP, Servers
-from tests.live.faults.trouble import IN_FLIGHT, Trouble, alive, below, names, record, worker
+from tests.live.faults.trouble import (
+    IN_FLIGHT,
+    Trouble,
+    alive,
+    below,
+    names,
+    record,
+    recording,
+    worker,
+)
 from tests.live.services import await_true
 
 DAY_S = 86400
@@ -30,22 +40,29 @@ def test_fault_killed_driver_goes_on_elsewhere(found: Trouble, servers: Servers)
     start = time.monotonic()
     asked, kept = found.asked, found.lab.parts("remote")
     assert any("prefect.server" in name for name in names(left))
-    await_true(lambda: not any(map(alive, left)), 120, f"the end of all of {names(left)}")
+    await_true(lambda: not working(left), 30, f"the end of all of {working(left)}")
     took = time.monotonic() - start
     assert asked < found.all_items
     # Elsewhere: other servers, over the same root.
     found.lab.environment = dict(servers.clients)
     found.lab.run("run", path)
+    if recording():
+        await_true(lambda: not names(left), 120, f"the end of all of {names(left)}")
     assert found.lost() == 0
     assert found.repeated <= IN_FLIGHT
     assert {p: t for p, t in found.lab.parts("remote").items() if p in kept} == kept
     record(
         "driver killed and restarted elsewhere", f"`kill -9` of `sentinel run` after {asked} of "
         f"{found.all_items} requests; run again with other Prefect and MLflow servers over the "
-        "same root", f"after {took:.0f} s no process of the killed run was left, its Prefect "
-        f"server included; the {len(kept)} stored parts were kept, the rest answered",
-        **found.counts(),
+        "same root", f"after {took:.0f} s nothing of the killed run worked any more, its Prefect "
+        f"server included, and after a minute Ray's watchers had gone too; the {len(kept)} stored "
+        "parts were kept, the rest answered", **found.counts(),
     )  # fmt: skip
+
+
+def working(processes: list[psutil.Process]) -> list[str]:
+    """Those that are alive, without Ray's agents, which look for their node once a minute."""
+    return [n for n in names(processes) if not n.startswith(("ray::Dashboard", "ray::RuntimeEnv"))]
 
 
 @pytest.mark.long
@@ -61,19 +78,23 @@ def test_fault_lost_run_ends_on_its_page(found: Trouble, servers: Servers) -> No
     process.kill()
     process.wait()
     start = time.monotonic()
-    assert servers.states(found.name) == ["Running"]
-    await_true(lambda: servers.states(found.name) == ["Crashed"], 240, "the run's end")
-    silent = time.monotonic() - start
-    (run,) = servers.runs(found.name)
-    assert "No sign of life" in run["state"]["message"]
     found.later_s = 0
-    found.lab.run("generate", path, "--out", str(found.lab.folder / "all.parquet"))
+    found.lab.run("run", path)
+    ended = time.monotonic()
+    assert servers.states(found.name) == ["Running", "Completed"]
+    await_true(lambda: servers.states(found.name)[0] == "Crashed", 240, "the run's end")
+    silent = time.monotonic() - start
+    assert "No sign of life" in servers.runs(found.name)[0]["state"]["message"]
     assert found.lost() == 0
     assert found.repeated <= IN_FLIGHT
+    # A run that came to its own end gives no sign of life either, and must keep its state.
+    time.sleep(max(0, ended + silent + 15 - time.monotonic()))
+    assert servers.states(found.name) == ["Crashed", "Completed"]
     record(
         "driver killed: its page in Prefect", "`kill -9` of a run that no worker watches",
         f"`Running` until its heartbeats had been out for {silent:.0f} s, then `Crashed`, by the "
-        "automation that `sentinel deploy` registers", **found.counts(),
+        "automation that `sentinel deploy` registers; a later run ended as `Completed` meanwhile",
+        **found.counts(),
     )  # fmt: skip
 
 
