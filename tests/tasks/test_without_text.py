@@ -26,17 +26,18 @@ class Killed(BaseException):
 
 
 class Watched(Store):
-    """A store that does something before its run's n-th write."""
+    """A store that does something before its run's n-th write, of those below a folder."""
 
-    def __init__(self, root: str, place: int, act: Callable[[], object]) -> None:
+    def __init__(self, root: str, place: int, act: Callable[[], object], below: str = "") -> None:
         super().__init__(root)
-        object.__setattr__(self, "state", {"writes": 0, "place": place, "act": act})
+        object.__setattr__(self, "state", {"writes": 0, "place": place, "act": act, "below": below})
 
     def write_bytes(self, path: str, content: bytes, *, once: bool = False) -> None:
         state = self.state
-        if state["writes"] == state["place"]:
-            state["act"]()
-        state["writes"] += 1
+        if path.startswith(state["below"]):
+            if state["writes"] == state["place"]:
+                state["act"]()
+            state["writes"] += 1
         super().write_bytes(path, content, once=once)
 
 
@@ -64,7 +65,7 @@ def statuses(job, store: Store) -> dict[str, tuple[str, str]]:
     return dict(zip(IDS, zip(deserved, verdicts["status"].to_pylist(), strict=True), strict=True))
 
 
-@pytest.mark.parametrize("place", range(5))
+@pytest.mark.parametrize("place", range(8))
 @pytest.mark.parametrize("size", [4, 2])
 def test_two_runs_at_once_never_mix_answers_and_verdicts(make_job, tmp_path, place, size) -> None:
     """One run does all its work before each of the other's writes, one after the other."""
@@ -84,7 +85,7 @@ def test_two_runs_at_once_never_mix_answers_and_verdicts(make_job, tmp_path, pla
     assert all(deserved == said for deserved, said in found.values()), found
 
 
-@pytest.mark.parametrize("place", range(5))
+@pytest.mark.parametrize("place", range(8))
 @pytest.mark.parametrize("size", [4, 3, 2])
 def test_a_killed_run_leaves_no_verdict_for_the_next_ones_answers(
     make_job, tmp_path, place, size
@@ -118,7 +119,7 @@ def test_after_a_crash_the_answers_kept_are_judged_without_asking_again(
         raise Killed
 
     with pytest.raises(Killed):
-        generate(job, ITEMS, Right(), Watched(store.root, 1, die))
+        generate(job, ITEMS, Right(), Watched(store.root, 0, die, "verdicts/"))
     assert job.verdicts(store).read() is None
     pool = Right()
     assert generate(job, ITEMS, pool, store).added == 0
