@@ -107,7 +107,7 @@ def _several(title: str, help_text: str, values: Sequence[str] | Sequence[int]) 
         "description": help_text,
         "type": "array",
         "items": {
-            "type": "integer" if isinstance(values[0], int) else "string",
+            "type": "integer" if values and isinstance(values[0], int) else "string",
             "enum": list(values),
         },
         "uniqueItems": True,
