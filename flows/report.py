@@ -9,8 +9,9 @@ from tasks.conf import load_experiment
 from tasks.questions import load_questions
 from tasks.report.files import Beside, from_files
 from tasks.report.inputs import Inputs
-from tasks.report.page import report, write_page
+from tasks.report.page import report
 from tasks.report.stored import read
+from tasks.tables import write_text
 from tasks.workspace import Workspace
 
 
@@ -20,7 +21,7 @@ def report_experiment(
     """Write the report on an experiment; returns notes on models that are not in it."""
     settings = load_experiment(path)
     inputs = read(settings, load_questions(settings), Workspace.from_environment().store, estimator)
-    write_page(out, report(_with(inputs, beside)))
+    write_text(out, report(_with(inputs, beside)))
     return [f"{m}: {n}" for m in inputs.missing for n in inputs.notes[m]]
 
 
@@ -35,7 +36,7 @@ def report_files(
 ) -> list[str]:
     """Write the report on files of splits; returns notes on what was left out."""
     inputs = from_files(splits, profiles, labels, estimator, seed)
-    write_page(out, report(_with(inputs, beside)))
+    write_text(out, report(_with(inputs, beside)))
     return [f"{m}: {n}" for m, notes in inputs.notes.items() for n in notes]
 
 

@@ -233,8 +233,9 @@ def _write(path: Path, write: Callable[[Path], object]) -> None:
         write(scratch)
         scratch.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):  # Nothing to remove where there is no such folder.
-            scratch.unlink()
         raise SentinelError(
             f"cannot write {path}: {error.strerror or error}", "free space or fix permissions"
         ) from error
+    finally:  # Also after an interrupt; what was renamed is gone from here, or never was.
+        with contextlib.suppress(OSError):
+            scratch.unlink()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from importlib import resources
-from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
 
 from tasks.answers.rows import Rows
-from tasks.errors import SentinelError
 from tasks.report.blocks import Points, Section
 from tasks.report.inputs import Inputs
 from tasks.report.sections import benchmarks, method, overview, process, study, sweep
@@ -77,24 +74,3 @@ def render(name: str, sections: list[Section]) -> str:
 
 def _text(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8")
-
-
-def write_page(path: Path, text: str) -> None:
-    """Write the page to a path a person named, whole or not at all.
-
-    Raises
-    ------
-    SentinelError
-        If the folder cannot be written.
-    """
-    scratch = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(text, encoding="utf-8")
-        scratch.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # Nothing to remove where there is no such folder.
-            scratch.unlink()
-        raise SentinelError(
-            f"cannot write {path}: {error.strerror or error}", "free space or fix permissions"
-        ) from error

@@ -166,7 +166,7 @@ def test_an_experiment_is_reported_from_its_store_and_a_missing_model_named(
     out = tmp_path / "page.html"
     ran = sentinel("report", tmp_path / "conf" / "experiments" / "small.yaml", "-o", out)
     assert ran.status == 0, ran.err
-    missing = "later: responses, verdicts or profiles are missing: not in this report"
+    missing = "later: not in this report: 0 benchmarks whole, two are needed; missing: x (30 of 30"
     assert f"note: {missing}" in ran.err
     page = Page(out.read_text())
     assert missing in page.words
