@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import ConcurrencyLeaseHolder
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
-from prefect.runtime import task_run
 
 GPU_JOBS = "sentinel-gpu-jobs"
 JUDGE_JOBS = "sentinel-judge-jobs"
@@ -32,9 +30,7 @@ def slot(name: str, needed: bool) -> Iterator[None]:
     if not (needed and _is_set(name)):
         yield
         return
-    # The page of the limit names the holder.
-    holder = ConcurrencyLeaseHolder(type="task_run", id=task_run.id) if task_run.id else None
-    with concurrency(name, strict=False, lease_duration=_LEASE_S, holder=holder):
+    with concurrency(name, strict=False, lease_duration=_LEASE_S):
         yield
 
 
