@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import itertools
 import multiprocessing
@@ -36,6 +37,9 @@ from tests.tasks.tracked import active, joined, whole
 pytestmark = pytest.mark.slow
 
 PROCESSES = 3
+
+#: Benchmarks of a sweep of the size of v1.
+LETTERS = "abcdefghij"
 
 #: What a driver may be killed at: calls of MLflow's client that write.
 WRITES = ("create_run", "log_batch", "log_artifacts", "set_terminated", "set_tag", "delete_run")
@@ -215,26 +219,36 @@ class Large:
         asked = Request(dataclasses.replace(self.base, sweep=settings), ())
         tracker = Tracker(self.base.name, self.uri, self.folder.as_uri(), "http://page")
         figures = {f"{n}.png": bytes(40_000) for n in ("accuracy", "max_entropy", "sizes")}
-        splits = {name: self.splits(one) for name, one in models.items()}
+        splits = {name: self.splits(name) for name in models}
         return tracker.log_sweep(asked, models, splits, figures, {}, "text", "page" * 500_000)
 
-    def splits(self, one: Joined) -> pa.Table:
-        """Rows of one cheap estimator under the names of all."""
-        table = tracked.splits(one, (1, 2, 3, 4), ("constant",))
-        at = table.schema.get_field_index("estimator")
+    @functools.cached_property
+    def rows(self) -> pa.Table:
+        return tracked.splits(joined("m", benchmarks=LETTERS), (1, 2, 3, 4), ("constant",))
+
+    def splits(self, model: str) -> pa.Table:
+        """Rows of one cheap estimator and model under the names of all."""
+        names = self.rows.schema.names
         return pa.concat_tables(
-            table.set_column(at, table.schema.field(at), [[name] * len(table)])
-            for name in self.names
+            pa.table(
+                [
+                    [{"estimator": estimator, "model": model}[name]] * len(self.rows)
+                    if name in ("estimator", "model")
+                    else self.rows[name]
+                    for name in names
+                ],
+                self.rows.schema,
+            )
+            for estimator in self.names
         )
 
 
 def test_a_model_added_to_a_large_sweep_costs_seconds(
     base, mlflow_server, named, tmp_path, monkeypatch
 ) -> None:
-    letters = "abcdefghij"
-    models = {f"m{n}": joined(f"m{n}", seed=n, benchmarks=letters) for n in range(9)}
+    models = {f"m{n}": joined(f"m{n}", seed=n, benchmarks=LETTERS) for n in range(9)}
     large = Large(
-        dataclasses.replace(base, benchmarks=tracked.benchmarks(letters)), mlflow_server, tmp_path
+        dataclasses.replace(base, benchmarks=tracked.benchmarks(LETTERS)), mlflow_server, tmp_path
     )
     sent: list[str] = []
     send = requests.Session.send
