@@ -42,6 +42,7 @@ from tasks.workspace import FAULTS
 
 POOL = "sentinel"
 NO_SCHEDULE = "none"
+LIMITS = {GPU_JOBS: 8, JUDGE_JOBS: 4}
 AUTOMATION = "run an added model"
 
 #: Deployment of ``experiment`` that the automation starts. Its form takes any name: one that is
@@ -75,13 +76,14 @@ class Settings:
     schedule : str or None
         Cron line (UTC) of ``catch-up``, or :data:`NO_SCHEDULE`; ``None`` leaves it as it is.
     limits : mapping of name to int
-        Jobs at once over all runs, of :mod:`flows.slots`.
+        Jobs at once over all runs, of :mod:`flows.slots`. What is not given stays as it is; at
+        first it is as :data:`LIMITS` says.
     """
 
     folder: Path
     pool: str = POOL
     schedule: str | None = None
-    limits: Mapping[str, int] = field(default_factory=lambda: {GPU_JOBS: 8, JUDGE_JOBS: 4})
+    limits: Mapping[str, int] = field(default_factory=dict)
 
 
 def deploy(settings: Settings) -> dict[str, str]:
@@ -147,6 +149,11 @@ async def _deploy(
             await client.create_work_pool(WorkPoolCreate(name=settings.pool, type="process"))
         for name, limit in settings.limits.items():
             await client.upsert_global_concurrency_limit_by_name(name, limit)
+        for name in LIMITS.keys() - settings.limits.keys():
+            try:
+                await client.read_global_concurrency_limit_by_name(name)
+            except ObjectNotFound:
+                await client.upsert_global_concurrency_limit_by_name(name, LIMITS[name])
         if schedules is None:
             schedules = await _schedules_of(client, catch_up.name)
         ids = {}

@@ -23,10 +23,15 @@ def deploy(
         typer.Option(help="Working folder on the worker, which holds conf; default this one."),
     ] = None,
     schedule: Annotated[
-        str | None, typer.Option(help="Cron line (UTC) of `catch-up`, as '0 3 * * *'.")
+        str | None,
+        typer.Option(help="Cron line (UTC) of `catch-up`, as '0 3 * * *', or none; as it is."),
     ] = None,
-    gpu_jobs: Annotated[int, typer.Option(help="GPU jobs at once over all runs.", min=1)] = 8,
-    judge_jobs: Annotated[int, typer.Option(help="Jobs that ask a judge at once.", min=1)] = 4,
+    gpu_jobs: Annotated[
+        int | None, typer.Option(help="GPU jobs at once over all runs; as it is, or 8.", min=1)
+    ] = None,
+    judge_jobs: Annotated[
+        int | None, typer.Option(help="Jobs that ask a judge at once; as it is, or 4.", min=1)
+    ] = None,
     serve: Annotated[
         bool, typer.Option("--serve", help="Then run a worker here, until Ctrl-C.")
     ] = False,
@@ -40,15 +45,18 @@ def deploy(
     from flows.events import server
     from flows.slots import GPU_JOBS, JUDGE_JOBS
 
-    limits = {GPU_JOBS: gpu_jobs, JUDGE_JOBS: judge_jobs}
+    asked = {GPU_JOBS: gpu_jobs, JUDGE_JOBS: judge_jobs}
+    if serve:
+        from flows.commands.pages import stop_at_signals, until_stopped
+
+        stop_at_signals()  # The first process of a container hears no signal without it.
+    limits = {n: at_once for n, at_once in asked.items() if at_once is not None}
     names = register(Settings((folder or Path()).resolve(), pool, schedule, limits))
     console.print(f"registered in work pool {pool}: {', '.join(names)}")
     if serve:
-        from flows.commands.pages import stop_at_signals, until_stopped
         from flows.stopped import mark_stopped
         from tasks.worker import worker
 
-        stop_at_signals()
         with worker(workspace, server(), pool, runs_at_once, mark_stopped) as serving:
             console.print("the worker takes runs; Ctrl-C stops it.")
             until_stopped(serving.check)
