@@ -64,16 +64,26 @@ def ray_cluster() -> Iterator[None]:
                 logging_level=logging.ERROR,
             )
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise SentinelError(
-            f"cannot join the Ray cluster at {'this machine' if address == _LOCAL else address}: "
-            f"{error}",
-            "check RAY_ADDRESS, RAY_AUTH_MODE (token) and the cluster's token (RAY_AUTH_TOKEN), "
-            "or unset RAY_ADDRESS",
-        ) from error
+        raise _refusal(address, error) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _refusal(address: str, error: Exception) -> SentinelError:
+    where = "this machine" if address == _LOCAL else address
+    told = f"cannot join the Ray cluster at {where}: "
+    if "resolve node to connect to" in str(error):
+        return SentinelError(
+            f"{told}no node of it runs on this machine, through which a driver joins",
+            f"start one that takes no work: ray start --address={address} --num-cpus=0",
+        )
+    return SentinelError(
+        f"{told}{error}",
+        "check RAY_ADDRESS, RAY_AUTH_MODE (token) and the cluster's token (RAY_AUTH_TOKEN), "
+        "or unset RAY_ADDRESS",
+    )
 
 
 def _address() -> str:

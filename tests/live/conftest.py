@@ -44,8 +44,9 @@ class Lab:
     folder: Path
     items: int = 24
     environment: dict[str, str] = field(default_factory=dict)
-    #: Where ``sentinel`` is started.
+    #: Where ``sentinel`` is started, and words before its command that lead to its machine.
     cwd: Path = ROOT
+    on: tuple[str, ...] = ()
 
     @property
     def store(self) -> Store:
@@ -81,7 +82,7 @@ class Lab:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT")}
         environment |= {"SENTINEL_ROOT": str(self.folder / "data"), "COLUMNS": "200"}
         return subprocess.Popen(
-            [str(Path(sys.executable).parent / "sentinel"), *arguments],
+            [*self.on, str(Path(sys.executable).parent / "sentinel"), *arguments],
             stdout=log,
             stderr=subprocess.STDOUT,
             text=True,

@@ -250,8 +250,9 @@ class RayCluster:
     Workers run in a folder of their own, as they would on another machine.
     """
 
-    def __init__(self, token: str | None = None) -> None:
+    def __init__(self, token: str | None = None, host: str = "127.0.0.1") -> None:
         self.token = token or secrets.token_hex(16)
+        self.host = host
         # Ray's sockets need a short path.
         self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
         self.port = free_port()
@@ -261,21 +262,32 @@ class RayCluster:
     def clients(self) -> dict[str, str]:
         """Environment of who may join."""
         return {
-            "RAY_ADDRESS": f"127.0.0.1:{self.port}",
+            "RAY_ADDRESS": f"{self.host}:{self.port}",
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self.token,
         }
 
-    def head(self) -> None:
-        more = ["--head", "--port", self.port, "--num-cpus", 0, "--include-dashboard", "false"]
-        self._start(*more, "--ray-client-server-port", free_port())
+    def head(
+        self,
+        *more: object,
+        environment: Mapping[str, str] | None = None,
+        on: Sequence[str] = (),
+    ) -> None:
+        """Start the head; ``on`` are words before its command that lead to its machine."""
+        first = ["--head", "--port", self.port, "--num-cpus", 0, "--include-dashboard", "false"]
+        first += ["--ray-client-server-port", free_port()]
+        self._start(*first, *more, environment=environment, on=on)
 
     def worker(
-        self, cpus: int, environment: Mapping[str, str] | None = None, *more: object
+        self,
+        cpus: int,
+        environment: Mapping[str, str] | None = None,
+        *more: object,
+        on: Sequence[str] = (),
     ) -> subprocess.Popen:
         """Join a node; ``more`` are options of ``ray start``, such as its labels."""
-        join = ("--address", f"127.0.0.1:{self.port}", "--num-cpus", cpus)
-        return self._start(*join, *more, environment=environment)
+        join = ("--address", f"{self.host}:{self.port}", "--num-cpus", cpus)
+        return self._start(*join, *more, environment=environment, on=on)
 
     def lose(self, node: subprocess.Popen) -> None:
         """End a node with its raylet and all workers, without a word to the head."""
@@ -288,7 +300,10 @@ class RayCluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(
-        self, *options: object, environment: Mapping[str, str] | None = None
+        self,
+        *options: object,
+        environment: Mapping[str, str] | None = None,
+        on: Sequence[str] = (),
     ) -> subprocess.Popen:
         # Every node keeps a memory-mapped store; this machine plays all of them at once.
         common = ["--object-store-memory", 100 * 2**20, "--disable-usage-stats", "--block"]
@@ -297,10 +312,10 @@ class RayCluster:
         given = clean_environment() | QUIET | clients | dict(environment or {})
         node = subprocess.Popen(
             # Each node takes all GPUs of this machine unless it is told how many it has.
-            [str(BIN / "ray"), "start", "--num-gpus", "0", *map(str, [*options, *common])],
+            [*on, str(BIN / "ray"), "start", "--num-gpus", "0", *map(str, [*options, *common])],
             stdout=log.open("wb"),
             stderr=subprocess.STDOUT,
-            env=given | {"RAY_TMPDIR": str(self.folder), "RAY_raylet_start_wait_time_s": "100"},
+            env={"RAY_TMPDIR": str(self.folder), "RAY_raylet_start_wait_time_s": "100"} | given,
             cwd=self.folder,
             start_new_session=True,
         )

@@ -103,6 +103,8 @@ def test_the_demo_runs_unchanged(lab: Lab, cluster: RayCluster, database: Postgr
     assert set(rows(database, "mlflow", "select run_uuid from runs")) == runs
     (metrics,) = rows(database, "mlflow", "select count(*) from metrics")
     assert int(metrics) > 0
+    size = "select pg_database_size(current_database()) / 1000000"
+    megabytes = {name: rows(database, name, size)[0] for name in ("prefect", "mlflow")}
 
     # A second run loads no model and computes no piece.
     assert lab.parts("smollm2-135m-instruct") == parts
@@ -117,6 +119,7 @@ def test_the_demo_runs_unchanged(lab: Lab, cluster: RayCluster, database: Postgr
         "items": dict(counts), "first run, s": round(first), "second run, s": round(second),
         "tasks a node": dict(nodes), "engine on": sorted(engines), "sweep pieces a node": sweeps,
         "rows of task runs": len(done), "runs in MLflow": len(runs), "metrics": int(metrics),
+        "MB of each database": megabytes,
         "same text as the local run": f"{alike} of {both}",
     }  # fmt: skip
     print(json.dumps(figures, indent=1))

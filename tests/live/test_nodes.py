@@ -108,7 +108,7 @@ def test_each_model_says_what_its_node_lacks_and_the_others_go_on(
     assert pieces == {"cpu"}
 
 
-_HOLDS_GPUS = """
+HOLDS_GPUS = """
 import time
 from tasks.cluster import ray_cluster
 from tasks.engines import pool
@@ -141,7 +141,7 @@ def free_gpus(cluster: RayCluster) -> int:
 def test_a_driver_that_dies_gives_its_gpus_back(cluster: RayCluster) -> None:
     """Two replicas of two GPUs hold a node each; the driver is killed outright."""
     driver = subprocess.Popen(
-        [BIN / "python", "-c", _HOLDS_GPUS], stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        [BIN / "python", "-c", HOLDS_GPUS], stdout=subprocess.PIPE, text=True, cwd=ROOT,
         env=clean_environment() | QUIET | cluster.clients,
     )  # fmt: skip
     try:

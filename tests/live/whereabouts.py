@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections import Counter
+from collections.abc import Sequence
 
 from tests.live.services import BIN, QUIET, RayCluster, clean_environment
 
@@ -22,13 +23,13 @@ print(json.dumps(found))
 """
 
 
-def where(cluster: RayCluster) -> list[Counter[tuple[str, str]]]:
+def where(cluster: RayCluster, on: Sequence[str] = ()) -> list[Counter[tuple[str, str]]]:
     """For each driver that ran something, in their order, how often (node, task) ran.
 
-    Nodes go by their label ``name``.
+    Nodes go by their label ``name``. ``on`` are words before a command that lead to a machine.
     """
     done = subprocess.run(
-        [BIN / "python", "-c", _WHERE], capture_output=True, text=True, timeout=120,
+        [*on, str(BIN / "python"), "-c", _WHERE], capture_output=True, text=True, timeout=120,
         env=clean_environment() | QUIET | cluster.clients,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
