@@ -180,6 +180,17 @@ class Runs:
             self._complete(run, wanted)
         return run
 
+    def nest(self, tags: Mapping[str, str], parent: str) -> None:
+        """Show the runs with these tags below a parent."""
+        for run in self.find(tags):
+            if run.data.tags.get(_PARENT) == parent:
+                continue
+            try:
+                self.client.set_tag(run.info.run_id, _PARENT, parent)
+            except MlflowException as error:
+                if not was_faster(error):
+                    raise
+
     def discard(self, run_id: str) -> None:
         """Move a run to the trash; one that is there or gone is left."""
         try:

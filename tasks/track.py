@@ -160,6 +160,7 @@ class Tracker:
             for model, table in joined.items():
                 about = trained_on(asked.experiment, table.table.benchmarks)
                 register(self._runs, f"{name}-{model}", TrainedEstimator.of(table, about))
+            self._runs.nest({"kind": "training"}, run.info.run_id)
         return self._tracked(run.info.run_id)
 
     def log_variants(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from tasks.errors import SentinelError
 from tasks.track import Tracker
 from tests.tasks import tracked
 from tests.tasks.tracked import NAMES, active, joined, points, splits, whole
@@ -67,6 +69,11 @@ def test_running_again_doubles_nothing_and_a_new_model_joins(log, client, named)
     assert set(after) - set(before) == {"n atc-max", "n constant"}
     assert {name: after[name] for name in before} == before
     whole(client, {"m": joined("m"), "n": joined("n", seed=1)}, named)
+    (parent,) = active(client, "sweep", named).values()
+    trainings = active(client, "training", named)
+    assert set(trainings) == {"estimator of m", "estimator of n"}
+    for run in trainings.values():
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
     for model in "mn":
         assert len(client.search_model_versions(f"name = '{named}-{model}'")) == 1
 
@@ -186,3 +193,22 @@ def test_a_report_by_itself_has_a_run_that_is_replaced(database, client, named, 
     )
     kept = client.download_artifacts(run.info.run_id, "report.html", str(tmp_path))
     assert Path(kept).read_text() == "two"
+
+
+def test_variants_are_replaced_like_sweeps(client, database, named, tmp_path) -> None:
+    tracker = Tracker(named, database, tmp_path.as_uri(), "http://page")
+    for shift in (0.1, 0.2):
+        rows = pd.DataFrame({"variant": ["cold", "warm"], "Mean Entropy": [shift, 2 * shift]})
+        tracked_run = tracker.log_variants("s", rows, {"overview.csv": b"x"}, "text")
+    (parent,) = active(client, "sensitivity", named).values()
+    assert parent.info.run_id == tracked_run.run_id
+    shown = {name: points(client, run, "mean_entropy")
+             for name, run in active(client, "variant", named).items()}  # fmt: skip
+    assert shown == {"cold": [(0, 0.2)], "warm": [(0, 0.4)]}
+    assert client.list_artifacts(parent.info.run_id)[0].path == "overview.csv"
+
+
+def test_an_experiment_in_the_trash_is_told(client, database, named, tmp_path) -> None:
+    client.delete_experiment(client.create_experiment(named, tmp_path.as_uri()))
+    with pytest.raises(SentinelError, match=r"in its trash\n  -> restore it with `mlflow exp"):
+        Tracker(named, database, tmp_path.as_uri(), "http://page")
