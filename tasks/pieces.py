@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import ray
 import ray.exceptions
 
-from tasks.cluster import SWEEPING, Waiting, problem_of
+from tasks.cluster import problem_of
+from tasks.room import SWEEPING, Waiting
 from tasks.store import Store
 
 # Seconds between two looks whether a cluster has a node for sweeps at all.

@@ -19,13 +19,13 @@ from estimators.config import CLASSIFIERS, EstimatorConfig, expand
 from estimators.results import SplitResult
 from estimators.sweep import Path, Prepared, evaluate, prepare
 from estimators.table import FeatureTable
-from tasks.cluster import SWEEPING
 from tasks.conf import Sweep
 from tasks.errors import SentinelError
 from tasks.features import Joined
 from tasks.keys import digest, sweep_key
 from tasks.pieces import Progress, compute_pieces, parquet_bytes
 from tasks.records import to_table
+from tasks.room import SWEEPING
 from tasks.store import Store
 from tasks.versions import check_code, code_version
 

@@ -18,13 +18,13 @@ from estimators.sweep import Path, Prepared
 from estimators.table import FeatureTable
 from estimators.transfer import SCOPES, VIEWLESS, VIEWS, TransferResult
 from estimators.transfer import transfer as transfer_rows
-from tasks.cluster import SWEEPING
 from tasks.conf import Sweep
 from tasks.errors import SentinelError
 from tasks.features import Joined
 from tasks.keys import transfer_key
 from tasks.pieces import Progress, compute_pieces, parquet_bytes
 from tasks.records import to_table
+from tasks.room import SWEEPING
 from tasks.store import Store
 from tasks.sweep import check_columns, estimator_configs, prepared_table
 from tasks.versions import check_code, code_version

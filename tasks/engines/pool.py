@@ -25,12 +25,13 @@ import psutil
 import ray
 import ray.exceptions
 
-from tasks.cluster import Needs, Waiting, problem_of
+from tasks.cluster import problem_of
 from tasks.conf import Experiment, Model
 from tasks.engines.contract import Batch, Prompt
 from tasks.engines.openai import OpenAIEngine
 from tasks.engines.vllm import VllmEngine
 from tasks.errors import EngineDied, SentinelError
+from tasks.room import Needs, Waiting
 from tasks.versions import code_version
 
 _log = logging.getLogger(__name__)

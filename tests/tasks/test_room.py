@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from tasks import cluster
-from tasks.cluster import SWEEPING, Needs, Waiting
+from tasks import room
 from tasks.errors import SentinelError
+from tasks.room import SWEEPING, Needs, Waiting
 from tasks.versions import check_code, code_version
 
 
@@ -52,13 +52,13 @@ def test_which_nodes_would_do(needs: Needs, found: dict, fits: bool) -> None:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(cluster.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(cluster, "room", lambda: "0 of 0 GPUs are free")
+    monkeypatch.setattr(room.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(room, "room", lambda: "0 of 0 GPUs are free")
     return now
 
 
 def waiting(monkeypatch: pytest.MonkeyPatch, nodes: list[dict], **needs: float) -> Waiting:
-    monkeypatch.setattr(cluster.ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(room.ray, "nodes", lambda: nodes)
     return Waiting("model 'm'", "an engine", Needs(1, **needs), "add one")
 
 
