@@ -31,7 +31,7 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPS
 
 from flows.again import rejudge, report, sweep
 from flows.catch_up import catch_up
-from flows.events import MODEL_ADDED, RESOURCE, server
+from flows.events import MODEL_ADDED, RESOURCE, START_IT, server
 from flows.experiment import experiment
 from flows.forms import forms
 from flows.lost import lost_runs
@@ -48,6 +48,10 @@ AUTOMATION = "run an added model"
 #: Deployment of ``experiment`` that the automation starts. Its form takes any name: one that is
 #: unknown fails as a run that says so, where a refused event would be seen by nobody.
 ADDED_MODEL = "added-model"
+_ADDED = (
+    "Runs an experiment for a model that an event names. The automation starts it; to do so by "
+    "hand use `experiment`, whose form offers choices."
+)
 
 _TAGS = {
     "experiment": ["sentinel", "generate", "sweep"],
@@ -103,7 +107,7 @@ def deploy(settings: Settings) -> dict[str, str]:
     except (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError) as error:
         raise EndpointError(
             f"the Prefect server did not take the deployments: {error}",
-            "start it with `sentinel ui`, or set PREFECT_API_URL",
+            START_IT,
         ) from None
 
 
@@ -126,7 +130,7 @@ def refresh_forms() -> None:
     except (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError) as error:
         raise EndpointError(
             f"the Prefect server did not take the forms: {error}",
-            "start it with `sentinel ui`, or set PREFECT_API_URL",
+            START_IT,
         ) from None
 
 
@@ -184,7 +188,7 @@ async def _register(
     return await client.create_deployment(
         flow_id=await client.create_flow_from_name(flow.name),
         name=name,
-        description=getdoc(flow.fn),
+        description=_ADDED if name == ADDED_MODEL else getdoc(flow.fn),
         tags=_TAGS[name],
         entrypoint=f"{flow.fn.__module__}.{flow.fn.__name__}",
         pull_steps=[
