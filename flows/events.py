@@ -20,6 +20,12 @@ from tasks.errors import EndpointError
 MODEL_ADDED = "sentinel.model.added"
 RESOURCE = "sentinel.model"
 
+#: What to do where the server does not take something.
+START_IT = (
+    "start it with `sentinel ui`, or set PREFECT_API_URL, "
+    "and PREFECT_API_AUTH_STRING where it has a password"
+)
+
 
 def model_added(model: str, experiment: str) -> dict[str, Any]:
     """Event that ``model`` (a name in conf) is new in ``experiment`` (a path)."""
@@ -70,5 +76,5 @@ async def _post(events: list[dict[str, Any]]) -> None:
     except (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError, ValueError) as error:
         raise EndpointError(
             f"the Prefect server did not take the event: {error}",
-            "start it with `sentinel ui`, or set PREFECT_API_URL",
+            START_IT,
         ) from None

@@ -128,7 +128,7 @@ def test_judge_refuses_a_judge_that_is_not_there(refused, files, judge, name, wo
 BAD_JUDGES = {
     "no endpoint": ({"kind": "llm", "model": "g"}, "llm.endpoint: Field required"),
     "unknown kind": ({"kind": "oracle"}, "oracle"),
-    "unknown field": ({"kind": "rules", "deadline": 3}, "rules.deadline: Unexpected"),
+    "unknown field": ({"kind": "rules", "deadline": 3}, "rules.deadline: unknown field"),
     "prompt without answer": (
         {"kind": "llm", "model": "g", "endpoint": {"base_url": "http://a/v1"},
          "user": "{question} {response}"}, "must contain {answer}"),
