@@ -21,6 +21,7 @@ from prefect.context import TaskRunContext
 from prefect.futures import PrefectFuture
 from prefect.tasks import Task
 
+from flows.plainly import tell_plainly
 from flows.progress import Progress
 from flows.slots import GPU_JOBS, JUDGE_JOBS, slot
 from tasks.conf import Sweep
@@ -35,6 +36,8 @@ from tasks.store import Store
 from tasks.sweep import remarks, sweep
 from tasks.transfer import transfer, write_transfer
 from tasks.verdicts import judge_artefact
+
+tell_plainly()
 
 
 def _key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
