@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,17 +75,12 @@ class Tracker:
     """
 
     def __init__(self, experiment: str, uri: str, artifacts: str, page: str) -> None:
-        self._page = page
-        try:
+        self._page, self._uri = page, uri
+        with _usable(uri):
             client = connect(uri)
             # Beside a database, artifacts would otherwise land in the working folder.
             location = None if uri.startswith("http") else f"{artifacts}/{experiment}"
             self._runs = Runs(client, experiment_id(client, experiment, location))
-        except (MlflowException, OSError) as error:
-            raise SentinelError(
-                f"MLflow at {_public(uri)} cannot be used: {error}",
-                "start the server or check MLFLOW_TRACKING_URI; the sweep itself is stored",
-            ) from None
 
     def log_sweep(
         self,
@@ -114,6 +110,11 @@ class Tracker:
             Markdown shown on the parent's page.
         report : str
             HTML page, logged to the parent as ``report.html``; none where it is empty.
+
+        Raises
+        ------
+        SentinelError
+            If MLflow went away, or others kept changing the same runs.
         """
         name, settings = asked.experiment.name, asked.experiment.sweep
         labelled = [asked.label] * bool(asked.label)
@@ -153,15 +154,18 @@ class Tracker:
             metrics=metrics_of(_over_models(compared, first)),
             note=description,
             files=files,
-            seen=digest([_hash(figures.values(), report), [c.content for c in children]]),
+            seen=digest(
+                [_hash(figures.values(), report), dict(notes), [c.content for c in children]]
+            ),
         )
-        run = self._runs.settle(sweep, parent, children)
+        tracked = self._settle(sweep, parent, children)
         if not asked.label:
-            for model, table in joined.items():
-                about = trained_on(asked.experiment, table.table.benchmarks)
-                register(self._runs, f"{name}-{model}", TrainedEstimator.of(table, about))
-            self._runs.nest({"kind": "training"}, run.info.run_id)
-        return self._tracked(run.info.run_id)
+            with _usable(self._uri):
+                for model, table in joined.items():
+                    about = trained_on(asked.experiment, table.table.benchmarks)
+                    register(self._runs, f"{name}-{model}", TrainedEstimator.of(table, about))
+                self._runs.nest({"kind": "training"}, tracked.run_id)
+        return tracked
 
     def log_variants(
         self, name: str, rows: pd.DataFrame, files: Mapping[str, bytes], description: str
@@ -199,7 +203,7 @@ class Tracker:
             seen=digest([_hash(files.values()), [c.content for c in children]]),
         )
         group = {"sensitivity": digest(["sensitivity", name])}
-        return self._tracked(self._runs.settle(group, parent, children).info.run_id)
+        return self._settle(group, parent, children)
 
     def log_report(self, name: str, estimator: str | None, page: Path) -> TrackedSweep:
         """Create or replace the run that keeps a report written by itself.
@@ -224,13 +228,28 @@ class Tracker:
             files=files,
             seen=digest([html]),
         )
-        settled = self._runs.settle({"report": digest([name, estimator])}, run, [])
-        return self._tracked(settled.info.run_id)
+        return self._settle({"report": digest([name, estimator])}, run, [])
 
-    def _tracked(self, run_id: str) -> TrackedSweep:
+    def _settle(
+        self, group: Mapping[str, str], parent: Wanted, children: Sequence[Wanted]
+    ) -> TrackedSweep:
+        with _usable(self._uri):
+            run_id = self._runs.settle(group, parent, children).info.run_id
         experiment = self._runs.experiment_id
         url = f"{self._page}/#/experiments/{experiment}/runs/{run_id}"
         return TrackedSweep(experiment, run_id, url)
+
+
+@contextmanager
+def _usable(uri: str) -> Iterator[None]:
+    """Tell what MLflow says as an error with a remedy."""
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        raise SentinelError(
+            f"MLflow at {_public(uri)} cannot be used: {error}",
+            "start the server or check MLFLOW_TRACKING_URI; the sweep itself is stored",
+        ) from None
 
 
 def _compared(splits: Mapping[str, pa.Table], shared: tuple[str, ...]) -> dict[str, pd.DataFrame]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from tasks.errors import SentinelError
 from tasks.track import Tracker
@@ -212,3 +213,12 @@ def test_an_experiment_in_the_trash_is_told(client, database, named, tmp_path) -
     client.delete_experiment(client.create_experiment(named, tmp_path.as_uri()))
     with pytest.raises(SentinelError, match=r"in its trash\n  -> restore it with `mlflow exp"):
         Tracker(named, database, tmp_path.as_uri(), "http://page")
+
+
+def test_a_server_that_went_away_is_told(log, monkeypatch) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise MlflowException("API request failed: Connection refused")
+
+    monkeypatch.setattr(MlflowClient, "create_run", gone)
+    with pytest.raises(SentinelError, match=r"MLflow at sqlite.* cannot be used: API .*\n  -> st"):
+        log(joined("m"))
