@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,16 +14,6 @@ import pytest
 
 from tests.chat_server import Server, answer
 from tests.live.conftest import Lab
-
-#: What a run needs to be told, and must tell nobody: one value for each way a secret comes in.
-SECRETS = {
-    "SENTINEL_TEST_KEY": "sk-endpoint-4f1c09d2a7",
-    "SENTINEL_JUDGE_KEY": "sk-judge-77b0e3c51f",
-    "HF_TOKEN": "hf_hub_51d0c6e29b",
-    "AWS_SECRET_ACCESS_KEY": "aws-store-0a96bd7713",
-    "MLFLOW_TRACKING_PASSWORD": "mlflow-e4a25f8c06",
-    "RAY_AUTH_TOKEN": "ray-token-c82d90417be35a6f00d1",
-}
 
 #: Stands in every question and in every answer of the marked experiment.
 QUESTION, REPLY = "zebrafinch-question", "marmalade-reply"
@@ -53,15 +44,40 @@ def _texts(table: pa.Table) -> list[object]:
     return [table.schema.metadata, table.select(kept).to_pylist()]
 
 
+class Quoting:
+    """Servers that quote what they are asked, when they answer, refuse or fail.
+
+    The model ``m`` is refused its first question and fails at the next once; ``fails`` fails
+    always. The judge gives reasons full of quotes, and refuses one case.
+    """
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    def __call__(self, number: int, body: dict) -> tuple:
+        asked = body["messages"][-1]["content"]
+        problem = {"error": {"message": f"cannot answer: {asked} with {REPLY}"}}
+        match body["model"]:
+            case "fails":
+                return 500, {}, problem
+            case "judge" if " 5?" in asked:
+                return 400, {}, problem
+            case "judge":
+                reason = {"extracted": asked[:200], "reason": asked, "verdict": "correct"}
+                return 200, {}, answer(text=json.dumps(reason))
+        if " 3?" in asked:
+            return 400, {}, problem
+        if " 4?" in asked and not self.failed:
+            self.failed = True
+            return 500, {}, problem
+        return 200, {}, answer(text=f"{REPLY} to {asked}: {number % 3}")
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
     started = Server()
 
-    def quoting(number: int, body: dict) -> tuple:
-        asked = body["messages"][0]["content"]
-        return 200, {}, answer(text=f"{REPLY} to {asked}: {number % 3}")
-
-    started.rule = quoting
+    started.rule = Quoting()
     yield started
     started.close()
 
@@ -71,7 +87,7 @@ def root(tmp_path: Path) -> Iterator[Root]:
     # Sockets live in Ray's folder and their paths may have 107 characters at most.
     ray_folder = Path(tempfile.mkdtemp(prefix="ray-"))
     lab = Lab(tmp_path)
-    lab.environment = {**SECRETS, "RAY_TMPDIR": str(ray_folder), "RAY_AUTH_MODE": "token"}
+    lab.environment = {"SENTINEL_TEST_KEY": "sk-endpoint", "RAY_TMPDIR": str(ray_folder)}
     yield Root(lab, ray_folder)
     shutil.rmtree(ray_folder, ignore_errors=True)
 
@@ -91,11 +107,20 @@ def marked(root: Root, server: Server, tmp_path: Path):
             pq.write_table(pa.Table.from_pylist(rows), path)
             fields = {"item_id": "item_id"}
             benchmarks[name] = {"source": {"path": str(path)}, "fields": fields}
-        endpoint = {"base_url": server.url, "api_key_env": "SENTINEL_TEST_KEY"}
-        model = {"engine": "openai", "model": "m", "options": {}, "endpoint": endpoint}
-        decoding = {"top_k": 2, "max_tokens": 8}
+        endpoint = {"base_url": server.url, "api_key_env": "SENTINEL_TEST_KEY", "max_retries": 1}
+        named = {"small": "m", "failing": "fails"}
+        models = {
+            name: {"engine": "openai", "model": model, "options": {}, "endpoint": endpoint}
+            for name, model in named.items()
+        }
+        judge = {"kind": "llm", "model": "judge", "answers": "schema", "endpoint": endpoint}
+        chain = {"kind": "chain", "llm": judge, "sample": 1}
         return root.lab.write(
-            models={"small": model}, benchmarks=benchmarks, decoding=decoding, **changes
+            models=models,
+            benchmarks=benchmarks,
+            decoding={"top_k": 2, "max_tokens": 8},
+            judge=chain,
+            **changes,
         )
 
     return write
