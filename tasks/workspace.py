@@ -183,9 +183,10 @@ class Workspace:
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
                 "prefect.server.concurrency.lease_storage.filesystem"
             ),
-            # How long a job may be put off that waits for a slot; the server's own 30 s leave
-            # slots idle.
+            # How long a job that waits for a slot, or a run that waits for another of its
+            # deployment, may be put off; the server's own 30 s leave engines idle.
             "PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
+            "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
             # Results are addresses; read back as JSON they are text, not code to run.
             "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
             # Lines that tasks/ logs through the standard library are shown with the run.
@@ -195,6 +196,8 @@ class Workspace:
             "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
             "DO_NOT_TRACK": "1",
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            # Evaluations of chat traces, for which a server keeps eight more processes.
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "RAY_USAGE_STATS_ENABLED": "0",
             "GIT_PYTHON_REFRESH": "quiet",
         } | FAULTS
