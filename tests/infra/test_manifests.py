@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -220,3 +221,20 @@ def test_images_and_the_repository_hold_no_secrets_data_or_environment() -> None
     # What the compose file reads its secrets from is what is ignored.
     secrets = yaml.safe_load((INFRA / "compose.yaml").read_text())["secrets"].values()
     assert all(secret["file"].startswith("secrets/") for secret in secrets)
+
+
+def test_an_image_installs_every_file_of_the_package() -> None:
+    """It installs a wheel: a file that is no module and is not listed would be missing there."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    found = []
+    for top in ("entropy", "estimators", "tasks", "flows"):
+        for path in (ROOT / top).rglob("*"):
+            if path.is_file() and path.suffix != ".py" and path.parent.name != "__pycache__":
+                found.append(path.relative_to(ROOT))
+    assert found
+    for path in found:
+        assert any(
+            path.match(f"{package.replace('.', '/')}/{pattern}")
+            for package, patterns in listed["package-data"].items()
+            for pattern in patterns
+        ), path
