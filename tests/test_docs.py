@@ -1,5 +1,6 @@
-"""The pages hold together: links lead somewhere, every page is listed, every command exists."""
+"""Pages and docstrings hold together: what they name, link to or tell to type is there."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -80,3 +81,44 @@ def _code(page: Path) -> str:
     blocks += re.findall(r"(?:^ {3,}.*\n)+", text, re.MULTILINE)
     spans = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
     return "\n".join([*blocks, *(f"`{' '.join(s.split())}`" for s in spans)])
+
+
+def test_docstrings_name_what_there_is() -> None:
+    """References such as :func:`tasks.keys.digest`, in full or within the same module."""
+    named = re.compile(r":(?:func|class|mod|data|meth):`~?([\w.]+)`")
+    sources = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for package in ("entropy", "estimators", "tasks", "flows")
+        for path in (ROOT / package).rglob("*.py")
+    }
+    there = {module: _names(path) for module, path in sources.items()}
+    unknown = []
+    for module, path in sources.items():
+        for name in named.findall(path.read_text()):
+            first, _, _ = name.partition(".")
+            full = name if first in ("entropy", "estimators", "tasks", "flows") else ""
+            home = max((m for m in there if f"{full}.".startswith(f"{m}.")), default="", key=len)
+            if full and not (full == home or full.removeprefix(f"{home}.") in there.get(home, ())):
+                unknown.append(f"{path.name}: {name}")
+            if not full and "." not in name and name not in there[module] | _BUILT_IN:
+                unknown.append(f"{path.name}: {name}")
+    assert not unknown
+
+
+_BUILT_IN = {"ValueError"}
+
+
+def _names(path: Path) -> set[str]:
+    """What a module defines or imports, and the members of its classes, also by themselves."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+            if isinstance(node, ast.ClassDef):
+                inside = (n.name for n in node.body if isinstance(n, ast.FunctionDef))
+                found |= {f"{node.name}.{n}" for n in inside}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {(a.asname or a.name).split(".")[0] for a in node.names}
+    return found

@@ -213,7 +213,7 @@ class _RayEngine:
         Raises
         ------
         SentinelError
-            If no node has room for the engine, as :class:`tasks.cluster.Waiting` decides.
+            If no node has room for the engine, as :class:`tasks.room.Waiting` decides.
         """
         done, _ = ray.wait([self._loaded], timeout=within)
         if not done and within and not ray.wait([self._placed], timeout=0)[0]:
