@@ -11,12 +11,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import fsspec
 import pyarrow as pa
@@ -155,10 +153,6 @@ class Store:
                 f"cannot delete {path} under {self.root}: {_reason(error)}",
                 "fix permissions, then rerun",
             ) from error
-
-    def write_json(self, path: str, document: Any) -> None:
-        """Write a document as readable JSON, whole or not at all."""
-        self.write_bytes(path, json.dumps(document, indent=2, sort_keys=True).encode())
 
     def write_table(self, path: str, table: pa.Table, *, once: bool = False) -> None:
         """Write a table as one Parquet file, as :meth:`write_bytes` does."""

@@ -91,14 +91,30 @@ def test_the_digest_changes_with_the_rows_there_are(artefact: Artefact) -> None:
     assert artefact.digest() != once
 
 
-def test_documents_and_bytes_come_back(artefact: Artefact) -> None:
+def test_bytes_come_back_until_they_are_deleted(artefact: Artefact) -> None:
     store = artefact.store
-    store.write_json("a/b.json", {"x": 1})
-    assert store.read_bytes("a/b.json") == b'{\n  "x": 1\n}'
-    assert store.exists("a/b.json")
-    assert not store.exists("a/c.json")
-    assert store.list("a") == ["a/b.json"]
+    store.write_bytes("a/b.txt", b"x")
+    assert store.read_bytes("a/b.txt") == b"x"
+    assert store.exists("a/b.txt")
+    assert not store.exists("a/c.txt")
+    assert store.list("a") == ["a/b.txt"]
     assert store.list("none") == []
+    store.delete("a/b.txt")
+    store.delete("a/b.txt")
+    assert not store.exists("a/b.txt")
+
+
+def test_parts_that_another_artefact_has_are_named(artefact: Artefact) -> None:
+    made = artefact.store.artefact("made", "from", "it")
+    first, second = artefact.append(rows("a", "b")), artefact.append(rows("c"))
+    assert made.lacking(artefact) == sorted([first, second])
+    made.append(rows("a", "b"), first)
+    assert made.lacking(artefact) == [second]
+    assert artefact.lacking(made) == []
+    assert artefact.ids(first) == {"a", "b"}
+    artefact.delete(first)
+    assert artefact.lacking(made) == [first]
+    assert artefact.done() == {"c"}
 
 
 def test_a_person_is_shown_a_path_or_a_url(tmp_path: Path) -> None:
