@@ -280,6 +280,8 @@ def _children(
     pairs = named_compositions(splits)
     tags = sweep_tags(asked, {model: joined}) | compared_tags(asked, {model: joined}, shared)
     tags |= {f"composition.{n}": " + ".join(c) for n, c in pairs.items()}
+    # A model that lacks benchmarks may have no split of the larger sizes.
+    tags["k"] = ", ".join(map(str, sorted(set(table["k"]))))
     for estimator in dict.fromkeys(table["estimator"]):
         metrics = metrics_of(table[table["estimator"] == estimator])
         if shared is not None and model in compared:

@@ -54,6 +54,7 @@ def test_a_sweep_has_the_names_that_people_search_by(log, client, named) -> None
     assert not {"missing", "shared"} & set(parent.data.tags)
     children = active(client, "estimator", named)
     assert set(children) == {"m atc-max", "m constant"}
+    assert {run.data.tags["k"] for run in children.values()} == {"1, 2"}
     child = children["m atc-max"]
     assert child.data.tags["data"] == parent.data.tags["data"]
     assert child.data.tags["code"].startswith("0.1.0 (generate ")
