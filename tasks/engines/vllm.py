@@ -161,8 +161,12 @@ class VllmEngine:
         )
 
     async def close(self) -> None:
-        """Stop the engine's processes and free its memory."""
-        self._engine.shutdown()
+        """Stop the engine's processes and free its memory.
+
+        At once: they keep nothing, and take the five seconds of grace that vLLM gives them to no
+        purpose.
+        """
+        self._engine.shutdown(timeout=0)
 
     async def generate(self, prompts: Sequence[Prompt]) -> Batch:
         """Answer ``prompts`` concurrently with whatever else is in flight.
