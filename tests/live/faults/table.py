@@ -43,6 +43,27 @@ Ray head's record of attempts.
 |---|---|---|---|---|---|
 """
 
+TAIL = """
+## What is repeated, and why
+
+Answers are stored in parts (`batch_items`). A part that was under way when its process died, or
+that could not be written, is asked again, as nobody else knows its answers. That is at most one
+part for each job and engine: two jobs with parts of 8 items in these tests, or of 4 beneath vLLM;
+three with parts of 8 where vLLM's own process is killed. What is stored is never asked again.
+
+Two runs of one experiment see what the other has in hand (`tasks/claims.py`) and take something
+else. A claim is a hint without a time in it, as clocks may differ; what a killed run had in hand is
+only answered last.
+
+## What is not so
+
+- All nodes were processes of one machine, so a node is lost at once and completely. A network that
+  is cut without a word was not tried.
+- A run by hand without a Prefect server starts one of its own, which ends with it. Killed by
+  `kill -9`, such a run stays `Running` in its database, as nobody is left to say otherwise.
+- Ray's watchers of a killed run (two idle processes without work) go within about a minute.
+"""
+
 
 def page(lines: list[str]) -> str:
     """Markdown of the records; of a fault that was recorded twice, the last counts.
@@ -59,7 +80,7 @@ def page(lines: list[str]) -> str:
     days = sorted({row["day"] for row in rows.values()})
     cores = sorted({str(row["cores"]) for row in rows.values()})
     head = HEAD.format(days=" to ".join(days[:: max(1, len(days) - 1)]), cores=" or ".join(cores))
-    return head + "".join(_line(rows[name]) for name in FAULTS)
+    return head + "".join(_line(rows[name]) for name in FAULTS) + TAIL
 
 
 def _line(row: dict) -> str:

@@ -68,10 +68,10 @@ def working(processes: list[psutil.Process]) -> list[str]:
 @pytest.mark.long
 def test_fault_lost_run_ends_on_its_page(found: Trouble, servers: Servers) -> None:
     """Killed with nobody beside it to tell: its heartbeats stay out."""
+    path = found.write()
     with worker(found.lab, servers.clients):  # Registers the automation.
         pass
     found.later_s = 30
-    path = found.write()
     process = found.lab.start("run", path)
     await_true(lambda: found.asked, 200, "the first request")
     time.sleep(3)  # The first heartbeat travels.

@@ -215,7 +215,10 @@ def worker(lab: Lab, clients: dict[str, str]) -> Iterator[psutil.Process]:
         start_new_session=True,
     )  # fmt: skip
     try:
-        await_true(lambda: "takes runs" in log.read_text(), 120, f"a worker: {log.read_text()}")
+        await_true(
+            lambda: "takes runs" in log.read_text() or process.poll() is not None, 120, "a worker"
+        )
+        assert process.poll() is None, log.read_text()
         yield psutil.Process(process.pid)
     finally:
         process.send_signal(signal.SIGINT)
