@@ -53,8 +53,11 @@ class Problems:
         name, first = self._found[0]
         if not isinstance(first, SentinelError):
             first = SentinelError(f"{type(first).__name__}: {first}", "the log has the traceback")
-        lines = [f"{n}: {e.problem if isinstance(e, SentinelError) else e!r}"
-                 for n, e in self._found[1:]]  # fmt: skip
         told = first.problem if name in first.problem else f"{name}: {first.problem}"
-        more = f"\n{len(lines)} more: " + "; ".join(lines) if lines else ""
+        others: dict[str, list[str]] = {}
+        for n, error in self._found[1:]:
+            text = error.problem if isinstance(error, SentinelError) else repr(error)
+            others.setdefault("the same" if text == first.problem else text, []).append(n)
+        lines = [f"{', '.join(names)}: {text}" for text, names in others.items()]
+        more = f"\n{len(self._found) - 1} more: {'; '.join(lines)}" if lines else ""
         raise type(first)(told + more, f"{first.remedy}. Finished work is kept")
