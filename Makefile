@@ -4,6 +4,8 @@ VENV := .venv
 LOCK := infra/locks/cpu.txt
 MODEL := .models/SmolLM2-135M-Instruct
 BIN := $(VENV)/bin
+# Two files at a time; the tests of a file follow one another, as they share what they set up.
+PAIRED := -n 2 --dist loadfile
 FAULTS := data/faults/records.jsonl
 
 .DEFAULT_GOAL := help
@@ -19,7 +21,7 @@ ui: $(VENV)/.complete ## The Prefect and MLflow pages on loopback
 	$(BIN)/sentinel ui
 
 test: $(VENV)/.complete $(MODEL)/config.json ## All tests, the fast ones first
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(PAIRED)
 	$(BIN)/python -m pytest -m "slow and not long"
 
 faults: $(VENV)/.complete $(MODEL)/config.json ## Cause every fault of docs/faults.md again and write that page from it, in 20 minutes
@@ -35,7 +37,7 @@ gpu: $(VENV)/.complete $(MODEL)/config.json ## The same on the GPUs of this mach
 	SENTINEL_GPU_RECORDS=data/bench/gpu.json $(BIN)/python -m pytest -m gpu tests/gpu
 
 test-fast: $(VENV)/.complete ## The tests that need no server and no model
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(PAIRED)
 
 lint: $(VENV)/.complete ## Style, types and layer rules
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

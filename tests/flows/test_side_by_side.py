@@ -28,7 +28,7 @@ def test_an_interrupt_leaves_at_once_what_is_under_way_and_starts_nothing_more()
 
     def work(number: int) -> None:
         started.append(number)
-        time.sleep(0.2)  # The main thread waits by now.
+        time.sleep(1)  # The main thread waits by now, on a busy machine too.
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         let_go.wait(30)
 
