@@ -65,7 +65,7 @@ def label(
 @audit.command()
 def export(
     labels: Labels,
-    out: Annotated[Path, typer.Option("--out", "-o", help="CSV to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", dir_okay=False, help="CSV to write.")],
     experiment: Experiment = None,
     responses: Responses = None,
     items: Items = None,
@@ -94,7 +94,8 @@ def import_(
 def report(
     labels: Labels,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Also write the table (Parquet).")
+        Path | None,
+        typer.Option("--out", "-o", dir_okay=False, help="Also write the table (Parquet)."),
     ] = None,
 ) -> None:
     """Show how far the judge agrees with the labels, by benchmark, and where it does not."""

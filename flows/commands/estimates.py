@@ -30,7 +30,8 @@ def estimate(
     ] = None,
     level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.9,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Also write the rows here (Parquet).")
+        Path | None,
+        typer.Option("--out", "-o", dir_okay=False, help="Also write the rows here (Parquet)."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

@@ -26,7 +26,7 @@ errors = Console(stderr=True)
 ExperimentFile = Annotated[
     Path, typer.Argument(help="An experiment, as conf/experiments/demo.yaml.")
 ]
-Out = Annotated[Path, typer.Option("--out", "-o", help="File to write (Parquet).")]
+Out = Annotated[Path, typer.Option("--out", "-o", dir_okay=False, help="File to write (Parquet).")]
 
 
 def show_table(title: str, frame: pd.DataFrame, caption: str | None = None) -> None:

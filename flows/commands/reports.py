@@ -39,9 +39,9 @@ def report(
         str | None, typer.Option(help="Whose estimates are shown; by default the platform's.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the sweep; with --profiles.")] = 42,
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write (HTML).")] = Path(
-        "report.html"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", dir_okay=False, help="File to write (HTML).")
+    ] = Path("report.html"),
 ) -> None:
     """Write one HTML page of what an experiment says, from what is stored or from files."""
     from flows.report import report_experiment, report_files

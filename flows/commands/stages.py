@@ -27,7 +27,8 @@ def generate(
     experiment: ExperimentFile,
     out: Out,
     items: Annotated[
-        Path | None, typer.Option(help="Also write the items, for `sentinel judge`.")
+        Path | None,
+        typer.Option(dir_okay=False, help="Also write the items, for `sentinel judge`."),
     ] = None,
 ) -> None:
     """Generate an experiment's missing responses and write all of them, with traces, to a file."""
@@ -101,7 +102,8 @@ def sweep(
     path: Annotated[str, typer.Option(help="fast, exact, or reference (scikit-learn).")] = "fast",
     seed: Annotated[int, typer.Option(help="Of the training shares, folds and fits.")] = 42,
     table: Annotated[
-        Path | None, typer.Option(help="Also write all medians by k to this file, as Markdown.")
+        Path | None,
+        typer.Option(dir_okay=False, help="Also write all medians by k to this file, as Markdown."),
     ] = None,
 ) -> None:
     """Train estimators on every composition of the benchmarks and score the unseen ones."""

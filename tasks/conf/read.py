@@ -146,7 +146,7 @@ def load_judge_file(name: str) -> Any:
     root = Path("conf")
     if name == "rules" and not (root / "judges" / "rules.yaml").exists():
         return RuleJudge()
-    return load_judge(root, name, name)
+    return load_judge(root, name, "--judge")
 
 
 def hidden_benchmarks() -> set[str]:

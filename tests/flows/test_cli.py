@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray
 import typer
 
 from flows import cli
@@ -83,6 +84,17 @@ def experiment(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.mark.parametrize("option", ["-o", "--items"])
+def test_a_folder_is_no_file_to_write(
+    sentinel, experiment, tmp_path: Path, monkeypatch, option: str
+) -> None:
+    """Told before an engine starts."""
+    monkeypatch.setattr(ray, "init", lambda *_, **__: pytest.fail("Ray was started"))
+    ran = sentinel("generate", experiment(), "-o", tmp_path / "out.parquet", option, tmp_path)
+    assert ran.status == 2
+    assert "is a directory" in ran.err
 
 
 def test_validate_counts_what_would_run(sentinel, experiment) -> None:
