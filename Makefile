@@ -32,7 +32,7 @@ faults: $(VENV)/.complete $(MODEL)/config.json ## Cause every fault of docs/faul
 clusters: $(VENV)/.complete $(MODEL)/config.json ## Whole clusters: Ray nodes, PostgreSQL and an object store together
 	$(BIN)/python -m pytest -m long --ignore tests/live/faults
 
-gpu: $(VENV)/.complete $(MODEL)/config.json ## The same on the GPUs of this machine, in a quarter of an hour; figures in data/bench
+gpu: $(VENV)/.complete $(MODEL)/config.json ## Placement and faults on the GPUs of this machine; figures in data/bench
 	mkdir -p data/bench
 	SENTINEL_GPU_RECORDS=data/bench/gpu.json $(BIN)/python -m pytest -m gpu tests/gpu
 
