@@ -150,7 +150,7 @@ class Tracker:
             identity={"kind": "sweep"},
             name=" ".join([name, "sweep", *(f"({label})" for label in labelled)]),
             tags=tags,
-            params={key: tags[key] for key in IDENTIFYING if key in tags},
+            params={"label": "as in the file"} | {k: tags[k] for k in IDENTIFYING if k in tags},
             metrics=metrics_of(_over_models(compared, first)),
             note=description,
             files=files,

@@ -45,6 +45,7 @@ def test_a_sweep_has_the_names_that_people_search_by(log, client, named) -> None
     (parent,) = active(client, "sweep", named).values()
     assert parent.data.params == {
         "k": "1, 2", "estimators": "atc-max, constant", "path": "fast", "seed": "42",
+        "label": "as in the file",
     }  # fmt: skip
     for tag, value in {
         "models": "m", "estimator": "atc-max", "features": "max", "judge": "rules",
