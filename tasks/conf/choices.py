@@ -127,7 +127,5 @@ def _members(
 ) -> tuple[N, ...]:
     """The members named, each once, or those listed where none is."""
     known = {m.name: m for m in listed}
-    found = [
-        known.get(name) or load_named(root, kind, name, cls) for name in dict.fromkeys(names)
-    ]
+    found = [known.get(name) or load_named(root, kind, name, cls) for name in dict.fromkeys(names)]
     return tuple(found) or listed
