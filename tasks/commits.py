@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import subprocess
 import tarfile
 import tempfile
@@ -64,8 +65,11 @@ def _listed(experiment: Path, name: str) -> Model | None:
 
 
 def _git(folder: Path, *words: str) -> bytes:
+    # In a hook these name a repository relative to where git was called.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    command = ["git", "-C", str(folder), *words]
     try:
-        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True)  # noqa: S603, S607
+        done = subprocess.run(command, capture_output=True, env=environment)  # noqa: S603
     except FileNotFoundError:
         raise SentinelError("git is not installed", "name the models instead") from None
     if done.returncode:

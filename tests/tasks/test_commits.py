@@ -67,6 +67,15 @@ def test_a_committed_model_is_new_where_it_is_listed(conf: Path) -> None:
     assert listed_since("HEAD", conf) == []
 
 
+def test_a_hook_asks_this_repository_whatever_git_has_set(conf: Path, monkeypatch) -> None:
+    model("n", "org/n")
+    experiment(F, "m", "n")
+    commit()
+    for name, value in {"GIT_DIR": ".git", "GIT_INDEX_FILE": ".git/index"}.items():
+        monkeypatch.setenv(name, value)
+    assert listed_since("HEAD~1", conf) == [("n", F)]
+
+
 def test_a_model_that_no_experiment_lists_is_not_new(conf: Path) -> None:
     model("n", "org/n")
     commit()
