@@ -58,7 +58,8 @@ def ray_cluster() -> Iterator[None]:
 
 def _refusal(where: str, error: Exception) -> SentinelError:
     told = f"cannot join the Ray cluster at {'this machine' if where == LOCAL else where}: "
-    if "resolve node to connect to" in str(error):
+    # Ray raises this one while it handles the other, which says why.
+    if "resolve node to connect to" in f"{error} {error.__context__}":
         return SentinelError(
             f"{told}no node of it runs on this machine, through which a driver joins",
             f"start one that takes no work: ray start --address={where} --num-cpus=0",
