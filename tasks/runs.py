@@ -43,8 +43,6 @@ from tasks.keys import digest
 
 #: Tags of ours that are not for people begin with this.
 PREFIX = "sentinel."
-#: Which kind of run it is: ``sweep``, ``estimator``, ``training``, ``sensitivity``, ``variant``.
-KIND = PREFIX + "kind"
 _CONTENT = PREFIX + "content"
 _OWN = PREFIX + "own"
 _PARENT, _NOTE = "mlflow.parentRunId", "mlflow.note.content"
@@ -67,7 +65,8 @@ class Wanted:
     Parameters
     ----------
     identity : mapping
-        Tags that tell it from the other runs of its group, without their prefix.
+        Tags that tell it from the other runs of its group, without their prefix. ``kind`` is one of
+        ``sweep``, ``estimator``, ``training``, ``sensitivity``, ``variant``, ``report``.
     name : str
         Shown in lists.
     tags, params : mappings
