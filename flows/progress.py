@@ -9,6 +9,7 @@ from typing import Any, Self
 import httpx
 from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 # Each update is a request to the server; a person does not look more often than this.
 _SECONDS_BETWEEN = 2.0
@@ -39,13 +40,15 @@ class Progress:
             self._logger.info("%s: %d of %d", self._what, done, total)
 
     def _show(self, percent: float) -> None:
+        # A bar is not worth the work that it tells of, nor waiting for a server that is away.
         try:
-            if self._bar is None:
-                # The stub says it may be a coroutine; in synchronous code it never is.
-                self._bar = create_progress_artifact(percent, description=self._what)
-            else:
-                update_progress_artifact(self._bar, percent)
-        except httpx.HTTPError as error:  # A bar is not worth the work that it tells of.
+            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+                if self._bar is None:
+                    # The stub says it may be a coroutine; in synchronous code it never is.
+                    self._bar = create_progress_artifact(percent, description=self._what)
+                else:
+                    update_progress_artifact(self._bar, percent)
+        except httpx.HTTPError as error:
             self._logger.warning("%s: the server takes no progress now: %s", self._what, error)
 
     def __enter__(self) -> Self:

@@ -4,6 +4,7 @@ import logging
 
 import httpx
 import pytest
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES
 
 from flows import progress
 from flows.progress import Progress
@@ -51,3 +52,15 @@ def test_a_server_that_is_away_ends_no_work(shown, monkeypatch, caplog) -> None:
     with Progress("work") as report:
         report(1, 2)
     assert "takes no progress now: refused" in caplog.text
+
+
+def test_a_bar_is_not_waited_for(shown, monkeypatch) -> None:
+    tries: list[int] = []
+
+    def count(*_: object) -> None:
+        tries.append(PREFECT_CLIENT_MAX_RETRIES.value())
+
+    monkeypatch.setattr(progress, "update_progress_artifact", count)
+    with Progress("work") as report:
+        report(1, 2)
+    assert tries == [0, 0]
