@@ -120,3 +120,13 @@ def test_other_code_on_a_node_is_refused() -> None:
     check_code(code_version())
     with pytest.raises(SentinelError, match=r"has entropy-sentinel .*, and the driver 0\.0\.9"):
         check_code("0.0.9 (generate 1)")
+
+
+def test_a_timeout_that_is_no_number_is_told(monkeypatch) -> None:
+    monkeypatch.setenv("SENTINEL_ROOM_TIMEOUT_S", "soon")
+    with pytest.raises(SentinelError, match="SENTINEL_ROOM_TIMEOUT_S is 'soon', which is no num"):
+        room._seconds("SENTINEL_ROOM_TIMEOUT_S", 1800)
+    monkeypatch.setenv("SENTINEL_ROOM_TIMEOUT_S", "20")
+    assert room._seconds("SENTINEL_ROOM_TIMEOUT_S", 1800) == 20
+    monkeypatch.delenv("SENTINEL_ROOM_TIMEOUT_S")
+    assert room._seconds("SENTINEL_ROOM_TIMEOUT_S", 1800) == 1800
