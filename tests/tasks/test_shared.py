@@ -44,12 +44,16 @@ def without(one: Joined, name: str) -> Joined:
 
 def test_scores_over_shared_benchmarks_are_those_of_a_sweep_over_them_alone() -> None:
     one = joined("m", benchmarks=NAMES)
-    wide = over(splits(one, (1, 2), ESTIMATORS), ("a", "c", "d")).to_pandas()
-    alone = splits(without(one, "b"), (1, 2), ESTIMATORS).to_pandas()
     keys = ["estimator", "composition"]
-    for frame in (wide, alone):
-        frame["composition"] = frame["composition"].str.join("+")
-        frame.sort_values(keys, inplace=True, ignore_index=True)
+    wide, alone = (
+        frame.assign(composition=frame["composition"].str.join("+")).sort_values(
+            keys, ignore_index=True
+        )
+        for frame in (
+            over(splits(one, (1, 2), ESTIMATORS), ("a", "c", "d")).to_pandas(),
+            splits(without(one, "b"), (1, 2), ESTIMATORS).to_pandas(),
+        )
+    )
     assert len(wide) == 3 * (3 + 3)
     for column in (*keys, "k", "n_train"):
         assert wide[column].tolist() == alone[column].tolist()
