@@ -83,6 +83,16 @@ def _code(page: Path) -> str:
     return "\n".join([*blocks, *(f"`{' '.join(s.split())}`" for s in spans)])
 
 
+@pytest.mark.parametrize("package", ["tasks", "flows"])
+def test_the_map_of_a_package_names_every_module_once(package: str) -> None:
+    folder = ROOT / package
+    there = {p.stem for p in folder.glob("*.py")} | {
+        p.parent.name for p in folder.glob("*/__init__.py")
+    }
+    named = re.findall(r"``(\w+)``", (folder / "__init__.py").read_text())
+    assert sorted(named) == sorted(there - {"__init__"})
+
+
 def test_docstrings_name_what_there_is() -> None:
     """References such as :func:`tasks.keys.digest`, in full or within the same module."""
     named = re.compile(r":(?:func|class|mod|data|meth):`~?([\w.]+)`")
