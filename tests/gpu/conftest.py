@@ -79,12 +79,11 @@ class Machine:
         except psutil.Error:
             return False
 
-    def await_free(self, used_before: Mapping[int, int], seconds: float = 120) -> float:
-        """Seconds until no process of ours computes on a GPU and its memory is back.
+    def await_free(self, used_before: Mapping[int, int], since: float) -> float:
+        """Seconds after ``since`` until no process of ours is on a GPU and its memory is back.
 
         Of a GPU on which somebody else computes meanwhile, memory tells nothing.
         """
-        start = time.monotonic()
 
         def free() -> bool:
             now = self.holders()
@@ -95,8 +94,8 @@ class Machine:
                 if gpu not in shared
             )
 
-        await_true(free, seconds, f"the end of {self.holders()}")
-        return round(time.monotonic() - start, 1)
+        await_true(free, 120, f"the end of {self.holders()}")
+        return round(time.monotonic() - since, 1)
 
     def engines(self) -> list[psutil.Process]:
         """The processes of vLLM, one an engine, on the GPU node."""

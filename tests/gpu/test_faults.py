@@ -128,6 +128,7 @@ def test_killed(machine: Machine, make_run: Callable[..., Run], note: Note, vict
     process = run.lab.start(*run.write({"first": {}}))
     await_true(lambda: run.lab.parts("first") or process.poll() is not None, 300, "the first part")
     kept, before = run.lab.parts("first"), machine.holders().holders
+    assert before
     start = time.monotonic()
     for one in getattr(machine, victim)():
         one.kill()
@@ -167,8 +168,10 @@ def test_cancelled_from_the_pages(
         (flow_run,) = deployed(machine.pages["PREFECT_API_URL"], "RUNNING")
         driver = psutil.Process(worker.pid).children(recursive=True)
         states = f"{machine.pages['PREFECT_API_URL']}/flow_runs/{flow_run['id']}/set_state"
+        assert machine.holders().holders
+        start = time.monotonic()
         call_api(states, {"state": {"type": "CANCELLING", "name": "Cancelling"}})
-        freed = machine.await_free(memory_before)
+        freed = machine.await_free(memory_before, start)
         stored = run.stored()
         await_true(
             lambda: deployed(machine.pages["PREFECT_API_URL"], "CANCELLED"), 120, "its last state"
@@ -263,18 +266,18 @@ def test_lost(
     run = make_run(f"lost-{what}")
     process = run.lab.start(*run.write({"first": {}}))
     await_true(lambda: run.lab.parts("first") or process.poll() is not None, 300, "the first part")
-    kept = run.lab.parts("first")
-    node = machine.gpu_node
+    kept, node = run.lab.parts("first"), machine.gpu_node
     assert node is not None
+    assert machine.holders().holders
     start = time.monotonic()
     if what == "raylet":
         for one in psutil.Process(node.pid).children(recursive=True):
             if one.name() == "raylet":
                 one.kill()
-        freed = machine.await_free(memory_before)
+        freed = machine.await_free(memory_before, start)
     machine.cluster.lose(node)
     if what == "node":
-        freed = machine.await_free(memory_before)
+        freed = machine.await_free(memory_before, start)
     note(seconds_until_free=freed, stored_before=run.stored())
     time.sleep(5)
     machine.add_gpu_node()
