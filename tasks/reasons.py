@@ -26,7 +26,7 @@ def why_unanswered(job: Job, store: Store, *, some: bool) -> str:
     if any(other.address in set(_kept_otherwise(job, store)) for other in others):
         return "what is kept of responses changed (store_text, keep_top_logprobs)"
     if any(_asked_alike(other, job.request_digest) for other in others):
-        return "the benchmark's version or source changed"
+        return "the benchmark's version or source changed, or this step's version"
     return "the model's settings, the decoding or the prompt changed"
 
 

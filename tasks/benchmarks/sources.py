@@ -100,12 +100,17 @@ def _from_generator(name: str, source: Procedural) -> Iterator[Row]:
             seed=source.seed,
             **source.config,
         )
-        # A generator of small numbers repeats itself; a repeated question would count twice.
-        distinct = {m["question"]: m["answer"] for m in made}
+        # A generator of small numbers repeats itself; a repeated question would count twice. Some
+        # take tenths of a second an item, so no more are drawn than are needed.
+        distinct: dict[str, str] = {}
+        for one in made:
+            distinct.setdefault(one["question"], one["answer"])
+            if len(distinct) == source.size:
+                break
     except (ValueError, TypeError, AssertionError) as error:
         raise SentinelError(
             f"benchmark {name!r}: generator {source.generator!r}: {error}",
             "use a reasoning-gym generator and its own settings",
         ) from None
-    for question, answer in list(distinct.items())[: source.size]:
+    for question, answer in distinct.items():
         yield {"question": question, "answer": answer}

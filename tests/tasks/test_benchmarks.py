@@ -266,6 +266,23 @@ def test_a_tolerance_that_is_no_number_is_named_by_row(tmp_path: Path) -> None:
 SUMS = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}
 
 
+def test_no_more_is_drawn_from_a_generator_than_is_needed(monkeypatch) -> None:
+    """Three distinct questions among the first four draws: the fifth is not made."""
+    import reasoning_gym
+
+    drawn = []
+
+    def draws():
+        for number in (1, 1, 2, 3, 4):
+            drawn.append(number)
+            yield {"question": f"{number}?", "answer": f"{number}, draw {len(drawn)}"}
+
+    monkeypatch.setattr(reasoning_gym, "create_dataset", lambda *_, **__: draws())
+    found = items(Procedural("any", 3, 3, {}))
+    assert [one["answer"] for one in found] == ["1, draw 1", "2, draw 3", "3, draw 4"]
+    assert drawn == [1, 1, 2, 3]
+
+
 def test_a_generator_and_its_seed_fix_the_items() -> None:
     first = items(Procedural("chain_sum", 20, 3, SUMS))
     assert first == items(Procedural("chain_sum", 20, 3, SUMS))
