@@ -19,7 +19,7 @@ import yaml
 
 from tasks.store import Store
 from tests.live import sums
-from tests.live.services import free_port
+from tests.live.services import end, free_port
 
 BENCHMARKS = {"easy": 1, "middle": 2, "many": 2}
 
@@ -74,7 +74,7 @@ class Site:
         """Run a command to its end in this folder; returns what it printed."""
         done = subprocess.run(
             [str(Path(sys.executable).parent / "sentinel"), *words],
-            capture_output=True, text=True, cwd=self.folder, env=self._variables(), timeout=timeout,
+            capture_output=True, text=True, cwd=self.folder, env=self.variables(), timeout=timeout,
         )  # fmt: skip
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout + done.stderr
@@ -88,6 +88,31 @@ class Site:
         )
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.loads(answer.read() or "{}")
+
+    def start(self, deployment: str, **parameters: object) -> dict:
+        """Start a run as the form does: by the API, which checks the parameters."""
+        flow = "experiment" if deployment == "added-model" else deployment
+        found = self.api(f"/deployments/name/{flow}/{deployment}")
+        asked = {"parameters": parameters}
+        return self.api(f"/deployments/{found['id']}/create_flow_run", asked)
+
+    def logs(self, run: dict) -> list[str]:
+        """Lines of a run's log in their order."""
+        body = {"logs": {"flow_run_id": {"any_": [run["id"]]}}, "sort": "TIMESTAMP_ASC"}
+        return [line["message"] for line in self.api("/logs/filter", body)]
+
+    def artifacts(self, run: dict) -> dict[str, dict]:
+        """Artifacts of a run that have a key."""
+        body = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}, "limit": 200}
+        return {a["key"]: a for a in self.api("/artifacts/filter", body) if a["key"]}
+
+    def await_state(self, run: dict, *types: str, seconds: float = 120) -> dict:
+        """Wait until a run has one of these types of state; returns the run as it is then."""
+        deadline = time.monotonic() + seconds
+        while (now := self.api(f"/flow_runs/{run['id']}"))["state_type"] not in types:
+            assert time.monotonic() < deadline, (now["name"], now["state"], self.logs(run)[-20:])
+            time.sleep(0.3)
+        return now
 
     def runs(self) -> list[dict]:
         """Flow runs that a deployment started, oldest first."""
@@ -116,32 +141,61 @@ class Site:
         return {p.relative_to(self.folder / "data").as_posix(): p.stat().st_mtime_ns for p in found}
 
     @contextlib.contextmanager
-    def pages(self) -> Iterator[None]:
-        """Run `sentinel ui` for the block."""
+    def pages(self, runs_at_once: int = 2) -> Iterator[None]:
+        """Run `sentinel ui` for the block; it has to stop within seconds and leave nothing."""
         self.ports = (free_port(), free_port())
         words = ["ui", "--prefect-port", str(self.ports[0]), "--mlflow-port", str(self.ports[1])]
-        log = (self.folder / "ui.txt").open("w")
-        process = subprocess.Popen(
-            [str(Path(sys.executable).parent / "sentinel"), *words],
-            stdout=log, stderr=subprocess.STDOUT, cwd=self.folder, env=self._variables(),
-        )  # fmt: skip
+        words += ["--runs-at-once", str(runs_at_once)]
+        with self._running("ui.txt", words, "Ctrl-C"):
+            yield
+
+    @contextlib.contextmanager
+    def serving(self, *options: str) -> Iterator[subprocess.Popen]:
+        """Run `sentinel deploy --serve` for the block, as the worker of a compose file does."""
+        servers = {
+            "PREFECT_API_URL": f"{self.prefect}/api", "MLFLOW_TRACKING_URI": self.mlflow,
+        }  # fmt: skip
+        words = ["deploy", "--serve", *options]
+        with self._running("serve.txt", words, "Ctrl-C", servers) as process:
+            yield process
+
+    @contextlib.contextmanager
+    def _running(
+        self, log: str, words: list[str], ready: str, servers: dict[str, str] | None = None
+    ) -> Iterator[subprocess.Popen]:
+        output = self.folder / log
+        with output.open("w") as file:
+            process = subprocess.Popen(
+                [str(Path(sys.executable).parent / "sentinel"), *words],
+                stdout=file, stderr=subprocess.STDOUT, cwd=self.folder,
+                env=self.variables() | (servers or {}),
+            )  # fmt: skip
         try:
             deadline = time.monotonic() + 180
-            while "Ctrl-C" not in (told := (self.folder / "ui.txt").read_text()):
+            while ready not in (told := output.read_text()):
                 assert process.poll() is None, told
                 assert time.monotonic() < deadline, told
-                time.sleep(0.3)
-            yield
+                time.sleep(0.2)
+            yield process
+            if process.poll() is None:
+                stop(process, signal.SIGTERM)
         finally:
-            children = psutil.Process(process.pid).children(recursive=True)
-            process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=30)
-            for child in children:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    child.kill()
+            end(process)
 
-    def _variables(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
+        """Environment of what runs on this site."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT", "MLFLOW"))}
         own = {"SENTINEL_ROOT": str(self.folder / "data"), "COLUMNS": "200"}
         return kept | own | self.environment
+
+
+def stop(process: subprocess.Popen, signal_number: int, seconds: float = 25) -> float:
+    """Stop a command as a person or a container does: in seconds, with all it started."""
+    begun = time.monotonic()
+    below = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal_number)
+    assert process.wait(timeout=seconds) == 0
+    took = time.monotonic() - begun
+    _, left = psutil.wait_procs(below, timeout=2)
+    assert left == [], [" ".join(p.cmdline()) for p in left]
+    return took

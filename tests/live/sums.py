@@ -39,6 +39,31 @@ def adding(skill: float = 1.0, latency_s: float = 0.0) -> Server:
     return server
 
 
+def grading(latency_s: float) -> Server:
+    """A running server that grades as a judge is asked to, one line a reply; it takes no schema."""
+    server = Server()
+
+    def rule(number: int, body: dict) -> tuple[int, dict, dict]:
+        if "response_format" in body:
+            return 400, {}, {"error": {"message": "response_format is not known"}}
+        time.sleep(latency_s)
+        asked = body["messages"][-1]["content"]
+        said, right = (
+            re.findall(rf"<{part}-\w+>.*?(-?\d+)\D*</{part}", asked, re.DOTALL)[0]
+            for part in ("response", "correct-answer")
+        )
+        return 200, {}, answer(f'{{"success": {said == right}}}')
+
+    server.rule = rule
+    return server
+
+
+def judge(name: str, url: str, **more: object) -> dict:
+    """Conf of a judge behind the server that asks one question at a time."""
+    endpoint = {"base_url": url, "api_key_env": None, "concurrency": 1}
+    return {"name": name, "kind": "llm", "model": name, "endpoint": endpoint} | more
+
+
 def model(name: str, url: str) -> dict:
     """Conf of a model behind the server."""
     endpoint = {"base_url": url, "api_key_env": None}

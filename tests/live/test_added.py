@@ -1,4 +1,4 @@
-"""A model is added by a form, by an event and by the schedule: the missing jobs run, and no other.
+"""A model is added by a form, an event, a commit and the schedule: what is missing runs, no more.
 
 One site with its pages, its worker and its automation; the tests follow one another as days do.
 """
@@ -6,16 +6,24 @@ One site with its pages, its worker and its automation; the tests follow one ano
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import yaml
 from mlflow import MlflowClient
 
 from tasks.conf.choices import Changes, request
-from tasks.plan import Plan, load_questions, plan
+from tasks.plan import Plan, plan
+from tasks.questions import load_questions
 from tests.live import sums
 from tests.live.site import BENCHMARKS, Site
 
@@ -24,14 +32,16 @@ PATH = "conf/experiments/sums.yaml"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    server = sums.adding()
+    server, grader = sums.adding(), sums.grading(0)
     made = Site(tmp_path_factory.mktemp("site"), server.url)
     made.experiment(20, models=["small"])
+    made.write("conf/judges/grader.yaml", sums.judge("grader", grader.url, answers="line"))
     try:
         with made.pages():
             yield made
     finally:
         server.close()
+        grader.close()
 
 
 def planned(site: Site, *models: str) -> Plan:
@@ -56,13 +66,13 @@ class Watched:
         assert [run["state_type"] for run in ended] == ["COMPLETED"] * runs
         return ended
 
-    def asked(self, run: dict) -> list[str]:
-        """Jobs whose generation was not taken from the cache."""
+    def asked(self, run: dict, step: str = "generate") -> list[str]:
+        """Jobs of which this step was not taken from the cache."""
         states = self.site.tasks(run)
         return sorted(
-            name.removeprefix("generate ")
+            name.removeprefix(f"{step} ")
             for name, state in states.items()
-            if name.startswith("generate ") and state == "Completed"
+            if name.startswith(f"{step} ") and state == "Completed"
         )
 
     def stored(self) -> list[str]:
@@ -81,28 +91,37 @@ def compared(site: Site) -> set[str]:
     return set(sweep.data.tags["models"].split(", "))
 
 
-def start(site: Site, deployment: str, **parameters: object) -> None:
-    """Start a run as the form does: by the API, which checks the parameters."""
-    found = site.api(f"/deployments/name/{deployment}/{deployment}")
-    site.api(f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters})
-
-
 def test_the_first_model_runs_as_planned(site: Site) -> None:
     before, watched = planned(site), Watched(site)
     assert before.jobs == jobs("small")
-    start(site, "experiment", path=PATH)
+    site.start("experiment", path=PATH)
     (run,) = watched.ran()
     assert watched.asked(run) == watched.stored() == sorted(before.jobs)
     assert planned(site).steps == ()
     assert compared(site) == {"small"}
 
 
-def test_a_bad_value_is_refused_by_the_api(site: Site) -> None:
+REFUSED = [
+    ("experiment", {"path": PATH, "models": ["nobody"]}, "nobody"),
+    ("experiment", {"path": PATH, "benchmarks": ["nothing"]}, "nothing"),
+    ("experiment", {"path": PATH, "limit": 0}, "minimum"),
+    ("experiment", {"path": PATH, "sizes": [0]}, "0"),
+    ("experiment", {}, "'path' is a required property"),
+    ("rejudge", {"path": PATH, "judge": "judy"}, "judy"),
+    ("rejudge", {"path": PATH, "estimators": ["constant"]}, "estimators"),
+    ("sweep", {"path": PATH, "estimators": ["forrest"]}, "forrest"),
+    ("report", {"path": "conf/experiments/none.yaml"}, "none.yaml"),
+    ("catch-up", {"paths": [PATH, PATH]}, "non-unique"),
+]
+
+
+def test_bad_values_are_refused_before_a_run_starts(site: Site) -> None:
     watched = Watched(site)
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        start(site, "experiment", path=PATH, models=["nobody"])
-    assert refused.value.code == 409
-    assert "nobody" in refused.value.read().decode()
+    for deployment, values, told in REFUSED:
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            site.start(deployment, **values)
+        assert refused.value.code in (409, 422), (deployment, values)
+        assert told in refused.value.read().decode(), (deployment, values)
     assert len(site.runs()) == watched.runs
 
 
@@ -110,7 +129,7 @@ def test_by_the_form(site: Site) -> None:
     site.write("conf/experiments/sums.yaml", _listing(site, "small", "other"))
     before, watched = planned(site, "other"), Watched(site)
     assert before.jobs == jobs("other")
-    start(site, "experiment", path=PATH, models=["other"])
+    site.start("experiment", path=PATH, models=["other"])
     (run,) = watched.ran()
     assert run["name"] == "experiment sums: other"
     assert watched.asked(run) == watched.stored() == sorted(before.jobs)
@@ -132,64 +151,151 @@ def test_by_an_event(site: Site) -> None:
     assert "# kept" in (site.folder / PATH).read_text()
 
 
-def test_by_a_request_to_the_events_api(site: Site) -> None:
-    """What a webhook or a CI step without this package sends; nothing is missing this time."""
+def test_by_a_commit_and_by_a_second_event_for_it(site: Site) -> None:
+    """The hook of the docs; what a webhook sends at the same moment does nothing twice."""
+    repository(site)
+    hook = site.folder / ".git/hooks/post-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nsentinel models announce --since HEAD~1\n")
+    hook.chmod(0o755)
+    site.write("conf/models/fifth.yaml", sums.model("fifth", site.endpoint))
+    site.write("conf/experiments/sums.yaml", _listing(site, "small", "other", "third", "fifth"))
+    before, watched = planned(site), Watched(site)
+    assert before.jobs == jobs("fifth")
+    git(site, "add", "conf")
+    told = git(site, "commit", "--message", "A fifth model")
+    assert "announced fifth for conf/experiments/sums.yaml" in told
+    send(site, event("fifth", PATH))
+    first, second = watched.ran(2)
+    assert [run["name"] for run in (first, second)] == ["experiment sums: fifth"] * 2
+    assert watched.asked(first) == watched.stored() == sorted(before.jobs)
+    assert watched.asked(second) == []
+    assert planned(site).steps == ()
+    assert compared(site) == {"small", "other", "third", "fifth"}
+    # A commit that brings no model announces none.
+    (site.folder / "README").write_text("words")
+    git(site, "add", "README")
+    assert "no model is new" in git(site, "commit", "--message", "Words")
+
+
+def test_an_event_that_cannot_be_followed_is_a_run_that_says_so(site: Site) -> None:
     watched = Watched(site)
-    event = {
-        "occurred": "2026-01-01T00:00:00Z",
-        "id": "8d1c0f9e-98c5-4c0f-9d5c-0c4b7c1f0a11",
+    for model, experiment, told in (
+        ("nobody", PATH, "model 'nobody' is unknown"),
+        ("third", "conf/experiments/none.yaml", "is no experiment of this deployment"),
+    ):
+        count = len(site.runs())
+        send(site, event(model, experiment))
+        failed = site.finished(count + 1)[-1]
+        assert failed["state_type"] == "FAILED"
+        assert told in failed["state"]["message"]
+    assert watched.stored() == []
+
+
+def event(model: str, experiment: str) -> dict:
+    """What a webhook or a CI step without this package sends."""
+    return {
+        "id": str(uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
         "event": "sentinel.model.added",
-        "resource": {"prefect.resource.id": "sentinel.model.third"},
-        "payload": {"model": "third", "experiment": PATH},
+        "resource": {"prefect.resource.id": f"sentinel.model.{model}"},
+        "payload": {"model": model, "experiment": experiment},
     }
+
+
+def send(site: Site, *events: dict) -> None:
     sent = urllib.request.Request(
-        f"{site.prefect}/api/events", json.dumps([event]).encode(),
+        f"{site.prefect}/api/events", json.dumps(events).encode(),
         {"Content-Type": "application/json"},
     )  # fmt: skip
     with urllib.request.urlopen(sent, timeout=30) as answer:
         assert answer.status == 204
-    (run,) = watched.ran()
-    assert run["parameters"]["models"] == ["third"]
-    assert watched.asked(run) == watched.stored() == []
-    assert planned(site).steps == ()
 
 
-def test_by_the_schedule(site: Site) -> None:
-    """A model that was only written into the files, a benchmark's version, and then nothing."""
-    site.write("conf/models/fourth.yaml", sums.model("fourth", site.endpoint))
-    site.write("conf/experiments/sums.yaml", _listing(site, "small", "other", "third", "fourth"))
-    easy = sums.benchmarks(20, easy=1)["easy"] | {"version": 2}
-    site.write("conf/benchmarks/easy.yaml", easy)
-    before, watched = planned(site), Watched(site)
-    assert before.jobs == [
-        *(f"{m} / easy" for m in ("small", "other", "third")), *jobs("fourth")
-    ]  # fmt: skip
-    assert site.sentinel("plan", PATH).count("the benchmark's version") == 3
-    start(site, "catch-up")
-    (run,) = watched.ran()
-    nested = [r for r in site.api("/flow_runs/filter", {}) if r["parent_task_run_id"]]
-    (inner,) = [r for r in nested if r["name"].startswith("experiment sums")]
-    assert watched.asked(inner) == watched.stored() == sorted(before.jobs)
-    assert planned(site).steps == ()
-    again = Watched(site)
-    start(site, "catch-up")
-    again.ran()
-    assert again.stored() == []
-    assert run["name"] == "catch-up"
+def repository(site: Site) -> None:
+    """Make the site's conf folder a git repository, as that of a team is."""
+    git(site, "init", "--quiet")
+    git(site, "add", "conf")
+    git(site, "commit", "--quiet", "--message", "What is there")
+
+
+def git(site: Site, *words: str) -> str:
+    """Run git in the site's folder, its hooks with the site's settings; what was printed."""
+    who = {f"GIT_{role}_{k}": "a@b.example" for role in ("AUTHOR", "COMMITTER")
+           for k in ("NAME", "EMAIL")}  # fmt: skip
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["git", *words], cwd=site.folder, env=site.variables() | who | {"PATH": path},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def test_nothing_is_doubled_in_mlflow(site: Site) -> None:
     client = MlflowClient(site.mlflow)
-    names = {m.name for m in client.search_registered_models()}
-    assert names == {f"sums-{m}" for m in ("small", "other", "third", "fourth")}
-    versions = client.search_model_versions("name = 'sums-small'")
-    # One for each content: before and after the benchmark's version was raised.
-    assert sorted(int(v.version) for v in versions) in ([1], [1, 2])
-    before = {v.version for v in versions}
+    assert {m.name for m in client.search_registered_models()} == {
+        f"sums-{m}" for m in ("small", "other", "third", "fifth")
+    }
+    (before,) = client.search_model_versions("name = 'sums-small'")
     watched = Watched(site)
-    start(site, "sweep", path=PATH)
+    site.start("sweep", path=PATH)
     watched.ran()
-    assert {v.version for v in client.search_model_versions("name = 'sums-small'")} == before
+    (after,) = client.search_model_versions("name = 'sums-small'")
+    assert before.version == after.version
+
+
+def test_by_the_schedule(site: Site) -> None:
+    """A model only written into the files, a benchmark's version, a judge; and then nothing."""
+    models = ("small", "other", "third", "fifth", "fourth")
+    site.write("conf/models/fourth.yaml", sums.model("fourth", site.endpoint))
+    changed = _listing(site, *models) | {"judge": "grader"}
+    site.write("conf/experiments/sums.yaml", changed)
+    easy = sums.benchmarks(20, easy=1)["easy"] | {"version": 2}
+    site.write("conf/benchmarks/easy.yaml", easy)
+    before, watched = planned(site), Watched(site)
+    assert before.jobs == [*(f"{m} / easy" for m in models[:4]), *jobs("fourth")]
+    said = site.sentinel("plan", PATH)
+    assert said.count("the benchmark's version") == 4
+    assert said.count("the judge changed") == 8
+    told = site.sentinel("deploy", "--schedule", "at night", status=2)
+    assert "'at night' is no cron line" in told
+    # The sixth field is seconds.
+    site.sentinel("deploy", "--schedule", "* * * * * */10", "--judge-jobs", "3")
+    first = fired(site, 1)[0]
+    (inner,) = (
+        r for r in site.api("/flow_runs/filter", {"sort": "START_TIME_ASC"})
+        if r["parent_task_run_id"] and r["name"].startswith("experiment sums")
+    )  # fmt: skip
+    assert watched.asked(inner) == watched.stored() == sorted(before.jobs)
+    assert watched.asked(inner, "judge") == sorted(jobs(*models))
+    assert planned(site).steps == ()
+    assert "what is missing" in site.artifacts(first)["plan"]["description"].lower()
+    again = Watched(site)
+    second = fired(site, 2)[1]
+    assert any("nothing is missing" in line for line in site.logs(second))
+    assert again.stored() == []
+    assert again.asked(second) == []
+    # Registered again without a word about them, the schedule and the limit stay as they are.
+    found = "/deployments/name/catch-up/catch-up"
+    site.sentinel("deploy")
+    assert [s["schedule"]["cron"] for s in site.api(found)["schedules"]] == ["* * * * * */10"]
+    limit = "/v2/concurrency_limits/sentinel-judge-jobs"
+    assert site.api(limit)["limit"] == 3
+    site.sentinel("deploy", "--schedule", "none")
+    assert site.api(found)["schedules"] == []
+
+
+def fired(site: Site, count: int) -> list[dict]:
+    """The first runs of the schedule, ended."""
+    deadline = time.monotonic() + 180
+    while True:
+        started = [r for r in site.runs() if r["auto_scheduled"] and r["start_time"]]
+        if len(started) >= count and all(r["end_time"] for r in started[:count]):
+            assert {r["state_type"] for r in started[:count]} == {"COMPLETED"}
+            return started[:count]
+        assert time.monotonic() < deadline, [(r["name"], r["state_name"]) for r in site.runs()]
+        time.sleep(0.5)
 
 
 def _listing(site: Site, *models: str) -> dict:

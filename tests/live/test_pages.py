@@ -5,9 +5,11 @@ Screenshots are kept in the folder ``SENTINEL_SCREENSHOTS`` names, else in the t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -58,6 +60,8 @@ def keep(page: Page, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., 
     folder.mkdir(parents=True, exist_ok=True)
 
     def take(name: str, **options: object) -> None:
+        with contextlib.suppress(playwright.TimeoutError):  # Some pages ask for news for ever.
+            page.wait_for_load_state("networkidle", timeout=5_000)
         page.wait_for_timeout(1200)  # Pages draw their charts and fade in.
         path = folder / f"{name}.png"
         page.screenshot(path=path, **options)
@@ -68,7 +72,8 @@ def keep(page: Page, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., 
 
 def open_form(page: Page, site: Site, deployment: str) -> None:
     page.goto(f"{site.prefect}/deployments")
-    page.get_by_role("link", name=deployment, exact=True).first.click()
+    rows = page.locator("a[href*='/deployments/deployment/']")
+    rows.get_by_text(deployment, exact=True).first.click()
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_text("Custom run").first.click()
     page.get_by_text("The file that says what to run.").wait_for()
@@ -77,10 +82,15 @@ def open_form(page: Page, site: Site, deployment: str) -> None:
 def choose(page: Page, label: str, *options: str) -> None:
     """Open the select under ``label`` and choose options of it."""
     button = "xpath=following::button[contains(@class, 'p-select-button__control')][1]"
-    page.get_by_text(label, exact=True).locator(button).focus()
-    page.keyboard.press("ArrowDown")
+    listed = page.locator(".p-select-option")
+    for _ in range(10):  # A busy page may not listen yet.
+        page.get_by_text(label, exact=True).locator(button).focus()
+        page.keyboard.press("ArrowDown")
+        with contextlib.suppress(playwright.TimeoutError):
+            listed.first.wait_for(timeout=3_000)
+            break
     for option in options:
-        page.locator(".p-select-option").get_by_text(option, exact=True).click()
+        listed.get_by_text(option, exact=True).click()
 
 
 def close_list(page: Page) -> None:
@@ -175,16 +185,26 @@ def test_two_sweeps_are_compared_in_mlflow(site: Site, page: Page, keep) -> None
     found = client.get_experiment_by_name("sums").experiment_id
     sweeps = client.search_runs([found], "tags.`sentinel.kind` = 'sweep'")
     assert {run.info.run_name for run in sweeps} == {"sums sweep", "sums sweep (limit 12)"}
-    page.goto(f"{site.mlflow}/#/experiments/{found}/runs")
-    page.get_by_text("sums sweep (limit 12)").first.wait_for()
+    # The search that the docs give for sweeps: beside them stand the runs of their estimators.
+    search = urllib.parse.quote("tags.`sentinel.kind` = 'sweep'")
+    runs = f"{site.mlflow}/#/experiments/{found}/runs?searchFilter={search}"
+    page.goto(runs)
+    page.get_by_text("2 matching runs").first.wait_for()
     keep("mlflow-runs")
-    page.wait_for_timeout(1000)  # The list moves while it settles.
-    for row in range(2):
-        page.locator(".ag-row .ag-selection-checkbox").nth(row).click()
+    boxes = page.locator(".ag-row .ag-selection-checkbox input")
+    for _ in range(10):  # The list moves while it settles, and forgets what was chosen.
+        for row in range(2):
+            boxes.nth(row).set_checked(True, force=True)
+        page.wait_for_timeout(1000)
+        if all(boxes.nth(row).is_checked() for row in range(2)):
+            break
     page.get_by_role("button", name="Compare", exact=True).click()
     page.get_by_text("Comparing 2 Runs").first.wait_for()
-    page.get_by_text("aee", exact=True).first.wait_for()
+    for shown in ("sums sweep", "sums sweep (limit 12)", "aee", "rho"):
+        page.get_by_text(shown, exact=True).first.wait_for()
     keep("mlflow-compare")
-    page.goto(f"{site.mlflow}/#/experiments/{found}/runs?compareRunsMode=CHART")
+    page.goto(f"{runs}&compareRunsMode=CHART")
     page.get_by_text("Model metrics").first.wait_for()
+    for shown in ("sums sweep (aee)", "sums sweep (limit 12) (aee)"):
+        page.get_by_text(shown).first.wait_for()
     keep("mlflow-charts")
