@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -18,45 +19,51 @@ from tests.live.faults.trouble import (
     record,
     recording,
 )
-from tests.live.services import Service, await_true, object_store, running
+from tests.live.services import await_true, object_store, running
 
 # Where the table is made MLflow is away for a minute and the store is slow. Elsewhere only the way
 # counts, and nobody wants to wait.
 MLFLOW_AWAY_S, STORE_DELAY_S = (60, 0.2) if recording() else (3, 0.04)
 
 
-def away(service: Service, seconds: float) -> None:
-    service.stop()
-    time.sleep(seconds)
-    service.start()
-
-
 def test_fault_prefect_restarted(found: Trouble, servers: Servers) -> None:
+    """Away until all is generated, so that the steps that follow find no server."""
     path = found.write()
     process = found.lab.start("run", path)
     await_true(lambda: found.parts >= 2, 200, "two parts")
-    asked = found.asked
-    away(servers.prefect, 5)
+    asked, start = found.asked, time.monotonic()
+    servers.prefect.stop()
+    try:
+        await_true(lambda: found.lost() == 0, 60, "all answers without a server")
+        time.sleep(4)
+    finally:
+        servers.prefect.start()
+    away = time.monotonic() - start
     assert process.wait(timeout=300) == 0, found.lab.output[-3000:]
-    assert asked < found.all_items  # The server was away while there was work to do.
+    assert asked < found.all_items
     assert servers.states(found.name) == ["Completed"]
-    assert found.lost() == found.repeated == 0
     assert servers.unfinished(found.name) == []
     assert servers.tracked(found.name) > SWEEP
+    assert found.lost() == found.repeated == 0
     record(
-        "Prefect server restarted", "`kill -9` while a run generated; started again 5 s later",
-        "the run waited for it and ended well, as its page says: `Completed`",
-        **found.counts(),
+        "Prefect server restarted", "`kill -9` while a run generated; started again when all was "
+        f"generated, so that it was away for {away:.0f} s",
+        "generation went on without it, the next steps waited for it, and the run ended well, as "
+        "its page says: `Completed`", **found.counts(),
     )  # fmt: skip
+
+
+def results(found: Trouble) -> list[Path]:
+    """Tables of results, written before anything is logged to a server."""
+    return list((found.lab.folder / "data" / "results").rglob("estimates.csv"))
 
 
 def test_fault_mlflow_away_for_a_minute(found: Trouble, servers: Servers) -> None:
     path = found.write()
-    results = found.lab.folder / "data" / "results"
     servers.mlflow.stop()
     try:
         process = found.lab.start("run", path)
-        await_true(lambda: list(results.rglob("estimates.csv")), 300, "results in their folder")
+        await_true(lambda: results(found), 300, "results in their folder")
         time.sleep(MLFLOW_AWAY_S)
     finally:
         servers.mlflow.start()
