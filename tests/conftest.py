@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,15 +36,18 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None
         yield
         return
     before = dict(os.environ)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for name in before:
         if name.startswith(("PREFECT_", "MLFLOW_", "OPENAI_")) or name == "RAY_ADDRESS":
             del os.environ[name]
     os.environ["SENTINEL_ROOT"] = str(tmp_path / "root")
     os.environ["SENTINEL_STATE"] = str(tmp_path / "state")
     yield
-    # Commands run in this process set variables of their own; they must not reach the next test.
+    # Commands run in this process set variables and signals; they must not reach the next test.
     os.environ.clear()
     os.environ.update(before)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

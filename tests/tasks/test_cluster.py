@@ -11,6 +11,12 @@ from tasks import cluster
 from tasks.errors import SentinelError
 
 
+@pytest.fixture(autouse=True)
+def apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process of its own: another test may hold a real Ray in this one."""
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
+
+
 @pytest.fixture
 def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Address of something that listens, which a run is told to join."""
