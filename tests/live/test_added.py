@@ -25,6 +25,7 @@ from tasks.conf.choices import Changes, request
 from tasks.plan import Plan, plan
 from tasks.questions import load_questions
 from tests.live import sums
+from tests.live.services import await_true
 from tests.live.site import BENCHMARKS, Site
 
 PATH = "conf/experiments/sums.yaml"
@@ -273,7 +274,10 @@ def test_by_the_schedule(site: Site) -> None:
     assert "what is missing" in site.artifacts(first)["plan"]["description"].lower()
     again = Watched(site)
     second = fired(site, 2)[1]
-    assert any("nothing is missing" in line for line in site.logs(second))
+    # Lines of a run arrive some seconds after its end.
+    await_true(
+        lambda: any("nothing is missing" in line for line in site.logs(second)), 20, "a line"
+    )
     assert again.stored() == []
     assert again.asked(second) == []
     # Registered again without a word about them, the schedule and the limit stay as they are.
