@@ -101,6 +101,9 @@ class Ragged:
         if isinstance(column, pa.ChunkedArray):
             column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
         kind = column.type
+        if pa.types.is_list(kind) and pa.types.is_null(kind.value_type):
+            # What a file reader makes of lists that are all empty.
+            column = column.cast(kind := pa.list_(pa.float64()))
         if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not (
             pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)
         ):

@@ -162,6 +162,13 @@ def test_chunks_are_joined_and_none_is_an_empty_table() -> None:
     assert (none.values.tolist(), none.offsets.tolist()) == ([], [0])
 
 
+def test_lists_that_are_all_empty_have_no_type_of_their_own() -> None:
+    column = pa.array([[], None, []])
+    assert column.type == pa.list_(pa.null())
+    ragged = Ragged.from_arrow(column)
+    assert (ragged.values.tolist(), ragged.lengths.tolist()) == ([], [0, 0, 0])
+
+
 def test_values_hidden_behind_a_null_row_are_not_read() -> None:
     """A null list may still span values in Arrow's buffer."""
     column = pa.ListArray.from_arrays(
