@@ -47,7 +47,8 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None
     os.environ.clear()
     os.environ.update(before)
     for number, handler in handlers.items():
-        signal.signal(number, handler)
+        if handler is not None:  # One that was not set from Python.
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
