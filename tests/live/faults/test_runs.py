@@ -28,6 +28,7 @@ from tests.live.services import await_true
 DAY_S = 86400
 
 
+@pytest.mark.long
 def test_fault_killed_driver_goes_on_elsewhere(found: Trouble, servers: Servers) -> None:
     """The killed run has a Prefect server of its own, which has to end with it too."""
     path = found.write()
@@ -98,6 +99,7 @@ def test_fault_lost_run_ends_on_its_page(found: Trouble, servers: Servers) -> No
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_fault_clock_skew(found: Trouble, servers: Servers) -> None:
     """A driver that lives a day ahead of the servers, then one that lives a day behind them."""
     skewed = found.lab.folder / "skewed"
@@ -156,6 +158,7 @@ def test_fault_two_identical_runs_share_the_work(
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_fault_full_disk_keeps_what_was_written(found: Trouble, servers: Servers) -> None:
     folder = Path(tempfile.mkdtemp(prefix="sentinel-full-"))
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]

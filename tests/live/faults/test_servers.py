@@ -10,6 +10,7 @@ from typing import Any
 
 import boto3
 import pyarrow.parquet as pq
+import pytest
 
 from tests.live.faults.conftest import SWEEP, Servers
 from tests.live.faults.trouble import (
@@ -58,6 +59,7 @@ def results(found: Trouble) -> list[Path]:
     return list((found.lab.folder / "data" / "results").rglob("estimates.csv"))
 
 
+@pytest.mark.long
 def test_fault_mlflow_away_for_a_minute(found: Trouble, servers: Servers) -> None:
     path = found.write()
     servers.mlflow.stop()
@@ -100,6 +102,7 @@ def test_fault_postgresql_restarted(found: Trouble, servers: Servers) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_fault_slow_object_store(found: Trouble, servers: Servers) -> None:
     store, clients = object_store(found.lab.folder)
     with running(store):
