@@ -324,6 +324,7 @@ def test_after_several_changes_one_on_another(finished: World, tmp_path_factory,
     for name in names:
         world = CHANGES[name][0](world)
     holds(world)
+    assert holds(world) == {}  # Nothing is left for a second run.
 
 
 def test_an_added_model_is_all_that_is_paid_for(world: World) -> None:

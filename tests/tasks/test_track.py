@@ -88,12 +88,14 @@ def test_a_changed_sweep_shows_its_present_values_only(log, client, named) -> No
     whole(client, {"m": joined("m", seed=5)}, named)
     log(joined("m"))  # And back, as when a judge is changed and changed again.
     whole(client, {"m": joined("m")}, named)
+    assert len(active(client, "sweep", named)) == 1
 
 
 def test_a_model_that_leaves_takes_its_runs_along(log, client, named) -> None:
     log(joined("m"), joined("n", seed=1))
     log(joined("n", seed=1))
     whole(client, {"n": joined("n", seed=1)}, named)
+    assert {name.split()[0] for name in active(client, "estimator", named)} == {"n"}
 
 
 def test_a_size_that_is_dropped_leaves_no_point(log, client, named) -> None:
