@@ -198,11 +198,16 @@ def test_a_killed_driver_leaves_what_the_next_one_completes(
 
 
 def test_a_clock_that_is_behind_loses_nothing(base, database, named, tmp_path, monkeypatch) -> None:
+    """The later sweep starts after the one that it saw, so whoever looks on keeps the later one."""
+    client = MlflowClient(database)
     tracked.log(base, database, tmp_path, joined("m"), experiment=named)
+    (first,) = active(client, "sweep", named).values()
     now = time.time
     monkeypatch.setattr("tasks.runs.time.time", lambda: now() - 3600)
     tracked.log(base, database, tmp_path, joined("m", seed=4), experiment=named)
-    whole(MlflowClient(database), {"m": joined("m", seed=4)}, named)
+    whole(client, {"m": joined("m", seed=4)}, named)
+    (second,) = active(client, "sweep", named).values()
+    assert second.info.start_time > first.info.start_time
 
 
 @dataclasses.dataclass
