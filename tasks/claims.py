@@ -18,6 +18,10 @@ from tasks.store import Artefact, part_name
 
 Prompts = list[Prompt]
 
+# How long a run that was heard of may say nothing at the least. Batches of short answers take
+# less time than a store or a machine that others use may take for one write.
+_PATIENCE_S = 10.0
+
 
 class Line:
     """Batches that wait to be answered, in their order.
@@ -35,6 +39,7 @@ class Line:
         self._in_hand: dict[str, float] = {}
         self._longest_s = 0.0
         self._heard = float("-inf")
+        self._seen = self._claims()
         self._overtaken = False
 
     def __bool__(self) -> bool:
@@ -57,9 +62,14 @@ class Line:
                     self._release(self._path(batch))
             elif mine:
                 return self._out(batch)
-        # Another run that stored something lately will store what it has in hand in about the time
-        # that a batch takes here; a killed one never will, and stored nothing while this one ran.
-        alive = time.monotonic() - self._heard < 2 * self._longest_s
+            elif (path := self._path(batch)) not in self._seen:
+                self._seen.add(path)
+                self._heard = time.monotonic()
+        # Another run that claimed or stored something lately will store what it has in hand in
+        # about the time that a batch takes here; a killed one never will, and did neither while
+        # this one ran.
+        silence = time.monotonic() - self._heard
+        alive = silence < max(2 * self._longest_s, _PATIENCE_S)
         return self._out(self._waiting[0]) if idle and self._waiting and not alive else None
 
     def overtaken(self) -> bool:
@@ -82,6 +92,13 @@ class Line:
         self._waiting.remove(batch)
         self._in_hand[self._path(batch)] = time.monotonic()
         return batch
+
+    def _claims(self) -> set[str]:
+        """Claims that are there before this run has made any; a killed run's are among them."""
+        try:
+            return set(self._responses.store.list(self._responses.address))
+        except SentinelError:  # The store fails; writing the answers will tell how.
+            return set()
 
     def _claim(self, batch: Prompts) -> bool:
         store, path = self._responses.store, self._path(batch)

@@ -109,21 +109,28 @@ def test_what_another_run_stored_meanwhile_is_not_asked_again(make_job, store) -
     assert len(job.responses(store).parts()) == 4
 
 
-class Unhurried(ListedPool):
+class Abreast(ListedPool):
+    """Answers its first two batches only when the other run has as many in hand or behind it."""
+
+    def __init__(self, abreast: threading.Barrier, last_s: float = 0) -> None:
+        super().__init__()
+        self.abreast, self.last_s = abreast, last_s
+
     def generate(self, prompts):
-        time.sleep(0.03)
+        if len(self.calls) < 2:
+            self.abreast.wait(timeout=60)
+        if prompts[-1].item_id == "i29":
+            time.sleep(self.last_s)
         return super().generate(prompts)
 
 
-def test_two_runs_at_once_take_different_batches(make_job, store) -> None:
+@pytest.mark.parametrize("last_s", [0.03, 1.5])
+def test_two_runs_at_once_take_different_batches(make_job, store, last_s) -> None:
+    """Also where the last batch takes many times as long as those before it."""
     job, items = make_job(), items_of("alpha", 30)
-    pools, start = [Unhurried(), Unhurried()], threading.Barrier(2)
-
-    def run(pool: ListedPool) -> None:
-        start.wait()
-        generate(job, items, pool, store)
-
-    threads = [threading.Thread(target=run, args=(pool,)) for pool in pools]
+    abreast = threading.Barrier(2)
+    pools = [Abreast(abreast, last_s), Abreast(abreast, last_s)]
+    threads = [threading.Thread(target=generate, args=(job, items, p, store)) for p in pools]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -146,6 +153,16 @@ def test_a_batch_that_a_killed_run_had_in_hand_is_answered_last_and_without_wait
     assert pool.asked == IDS[3:] + IDS[:3]
     assert time.monotonic() - begun < 5
     assert claims(job, store) == []
+
+
+def test_a_run_that_claimed_something_lately_is_left_to_it(make_job, store) -> None:
+    job = make_job()
+    batches = [missing(job, ITEMS, store)[:3]]
+    mine, other = (Line(batches, job.responses(store)) for _ in range(2))
+    assert other.take(idle=True) == batches[0]
+    assert mine.take(idle=True) is None
+    late = Line(batches, job.responses(store))  # For all it knows, the other was killed.
+    assert late.take(idle=True) == batches[0]
 
 
 def test_a_batch_that_could_not_be_answered_is_given_back(make_job, store) -> None:
