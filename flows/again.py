@@ -14,16 +14,16 @@ from flows.offered import offered
 from flows.pages import show_plan
 from flows.report import report_experiment
 from flows.steps import submit_judge
-from tasks.cluster import ray_cluster
+from tasks.benchmarks.questions import load_questions
+from tasks.cluster.joining import ray_cluster
 from tasks.conf import load_experiment
 from tasks.conf.choices import Changes, request
+from tasks.host.workspace import Workspace
 from tasks.jobs import jobs_of
-from tasks.plan import COMPARISON, answered, plan
+from tasks.planning.plan import COMPARISON, answered, plan
 from tasks.problems import Problems
-from tasks.questions import load_questions
-from tasks.results import Results
-from tasks.track import Tracker
-from tasks.workspace import Workspace
+from tasks.sweeps.results import Results
+from tasks.tracking.track import Tracker
 
 # Judges think for themselves; the API's own limit is `endpoint.concurrency` of the judge.
 _AT_ONCE = 4

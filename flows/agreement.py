@@ -5,11 +5,11 @@ from __future__ import annotations
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
-from tasks.agreement import agreement_of
 from tasks.conf import ChainJudge
 from tasks.conf.choices import Request
+from tasks.host.workspace import Workspace
 from tasks.jobs import jobs_of
-from tasks.workspace import Workspace
+from tasks.verdicts.agreement import agreement_of
 
 
 def show_agreement(asked: Request, workspace: Workspace) -> None:

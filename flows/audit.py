@@ -12,8 +12,8 @@ from tasks.audit.sample import draw
 from tasks.audit.sheet import Sheet
 from tasks.audit.sources import Judged, Key, from_experiment, from_files
 from tasks.errors import SentinelError
+from tasks.host.workspace import Workspace
 from tasks.tables import write_table
-from tasks.workspace import Workspace
 
 
 def sources(

@@ -9,12 +9,12 @@ from prefect import flow, get_run_logger
 from flows.experiment import experiment
 from flows.offered import offered
 from flows.pages import show_plan
+from tasks.benchmarks.questions import load_questions
 from tasks.conf.choices import Choices, request
 from tasks.errors import SentinelError
-from tasks.plan import plan
+from tasks.host.workspace import Workspace
+from tasks.planning.plan import plan
 from tasks.problems import Problems
-from tasks.questions import load_questions
-from tasks.workspace import Workspace
 
 
 @flow(name="catch-up", flow_run_name="catch-up")

@@ -6,13 +6,13 @@ from prefect import get_run_logger
 
 from flows.publish import publish
 from flows.steps import sweep_model, transfer_models
-from tasks.compared import whole
+from tasks.benchmarks.questions import Questions
 from tasks.conf.choices import Request
 from tasks.errors import SentinelError
+from tasks.host.workspace import Workspace
 from tasks.problems import Problems
-from tasks.questions import Questions
-from tasks.results import Results
-from tasks.workspace import Workspace
+from tasks.sweeps.compared import whole
+from tasks.sweeps.results import Results
 
 
 def compare(

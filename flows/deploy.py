@@ -38,7 +38,7 @@ from flows.lost import lost_runs
 from flows.slots import GPU_JOBS, JUDGE_JOBS
 from tasks.conf.choices import Choices
 from tasks.errors import EndpointError, SentinelError
-from tasks.workspace import FAULTS
+from tasks.host.workspace import FAULTS
 
 POOL = "sentinel"
 NO_SCHEDULE = "none"

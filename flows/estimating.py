@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks.estimates import Estimates, estimate_file, open_estimator
+from tasks.host.workspace import Workspace
 from tasks.tables import write_table
-from tasks.workspace import Workspace
+from tasks.tracking.estimates import Estimates, estimate_file, open_estimator
 
 
 def estimate(

@@ -16,17 +16,17 @@ from flows.offered import offered
 from flows.pages import show_plan
 from flows.side_by_side import completed, side_by_side
 from flows.steps import submit_generate, submit_judge, submit_profile
-from tasks.cluster import ray_cluster
+from tasks.benchmarks.questions import Questions, load_questions
+from tasks.cluster.joining import ray_cluster
 from tasks.conf import Experiment, Model
 from tasks.conf.choices import Changes, request
 from tasks.engines.pool import EnginePool
+from tasks.host.workspace import Workspace
 from tasks.jobs import jobs_of
-from tasks.plan import plan
+from tasks.planning.plan import plan
 from tasks.problems import Problems
-from tasks.questions import Questions, load_questions
-from tasks.results import Results
-from tasks.store import Store
-from tasks.workspace import Workspace
+from tasks.storage.store import Store
+from tasks.sweeps.results import Results
 
 # Steps of one model that run side by side. Benchmarks share the model's engine, whose scheduler
 # does the batching; more threads than this only add requests to its queue.

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tasks.agreement import Agreement, agreement_on
 from tasks.conf import ChainJudge, load_judge_file
 from tasks.errors import SentinelError
-from tasks.judge import judge_by_model, judge_table
+from tasks.host.workspace import Workspace
 from tasks.judging.asking import NOTHING, Spending
 from tasks.judging.settings import asked
-from tasks.keys import digest
 from tasks.records import Item, Response, Verdict, from_table, to_table
+from tasks.storage.keys import digest
 from tasks.tables import read_records, write_table
-from tasks.workspace import Workspace
+from tasks.verdicts.agreement import Agreement, agreement_on
+from tasks.verdicts.judge import judge_by_model, judge_table
 
 
 @dataclass(frozen=True)

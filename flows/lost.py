@@ -18,8 +18,8 @@ AUTOMATION = "end a lost run"
 
 _HEARTBEAT = "prefect.flow-run.heartbeat"
 
-# Five heartbeats of `tasks.workspace.FAULTS`; longer than a run waits for a server that is away, so
-# that a restart of the server is not taken for the loss of all runs.
+# Five heartbeats of `tasks.host.workspace.FAULTS`; longer than a run waits for a server that is
+# away, so that a restart of the server is not taken for the loss of all runs.
 _SILENCE = timedelta(seconds=150)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
-from tasks.plan import Plan
+from tasks.planning.plan import Plan
 
 
 def show_plan(planned: Plan) -> None:

@@ -15,12 +15,12 @@ from prefect.artifacts import (
 
 from flows.pages import show_figures
 from tasks.conf.choices import Request
-from tasks.features import Joined
+from tasks.host.workspace import Workspace
 from tasks.report.page import report
 from tasks.report.stored import gather
-from tasks.results import Results, results
-from tasks.track import Tracker
-from tasks.workspace import Workspace
+from tasks.signals.features import Joined
+from tasks.sweeps.results import Results, results
+from tasks.tracking.track import Tracker
 
 
 @task(task_run_name="publish {asked.experiment.name}")

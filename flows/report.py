@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tasks.benchmarks.questions import load_questions
 from tasks.conf import load_experiment
-from tasks.questions import load_questions
+from tasks.host.workspace import Workspace
 from tasks.report.files import Beside, from_files
 from tasks.report.inputs import Inputs
 from tasks.report.page import report
 from tasks.report.stored import read
 from tasks.tables import write_text
-from tasks.workspace import Workspace
 
 
 def report_experiment(

@@ -15,16 +15,16 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.experiment import answer
 from flows.pages import show_figures
-from tasks.cluster import ray_cluster
+from tasks.benchmarks.questions import Questions, load_questions
+from tasks.cluster.joining import ray_cluster
 from tasks.conf import Sensitivity, load_sensitivity
 from tasks.engines.pool import EnginePool
-from tasks.features import join_jobs
+from tasks.host.workspace import Workspace
 from tasks.jobs import jobs_of
 from tasks.problems import Problems
-from tasks.questions import Questions, load_questions
 from tasks.sensitivity.results import Found, found
-from tasks.track import Tracker
-from tasks.workspace import Workspace
+from tasks.signals.features import join_jobs
+from tasks.tracking.track import Tracker
 
 _STEPS_AT_ONCE = 4
 

@@ -10,20 +10,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.benchmarks import load_items
-from tasks.cluster import ray_cluster
+from tasks.cluster.joining import ray_cluster
 from tasks.conf import Experiment, Sweep, load_experiment, parse_section
 from tasks.engines.pool import EnginePool
 from tasks.errors import SentinelError
-from tasks.features import Joined, join, label_column
-from tasks.generate import generate
+from tasks.generation.generate import generate
+from tasks.host.workspace import Workspace
 from tasks.jobs import jobs_of
-from tasks.profile import check_profiles, profile_file
-from tasks.summary import SHOWN, by_size
-from tasks.sweep import check_columns, estimator_configs, sweep, sweep_compositions
-from tasks.sweep_table import sweep_table
+from tasks.signals.features import Joined, join, label_column
+from tasks.signals.profile import check_profiles, profile_file
+from tasks.sweeps.summary import SHOWN, by_size
+from tasks.sweeps.sweep import check_columns, estimator_configs, sweep, sweep_compositions
+from tasks.sweeps.table import sweep_table
+from tasks.sweeps.transfer import by_pair, check_models, transfer
 from tasks.tables import check_unique, read_rows, write_table, write_text
-from tasks.transfer import by_pair, check_models, transfer
-from tasks.workspace import Workspace
 
 
 def generate_file(path: Path, out: Path) -> int:

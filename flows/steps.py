@@ -27,15 +27,15 @@ from flows.slots import GPU_JOBS, JUDGE_JOBS, slot
 from tasks.conf import Sweep
 from tasks.engines.pool import EnginePool
 from tasks.errors import EngineDied, SentinelError
-from tasks.features import Joined
-from tasks.generate import generate
+from tasks.generation.generate import generate
 from tasks.jobs import Job, items_digest
-from tasks.keys import digest
-from tasks.profile import profile_artefact
-from tasks.store import Store
-from tasks.sweep import remarks, sweep
-from tasks.transfer import transfer, write_transfer
-from tasks.verdicts import judge_artefact
+from tasks.signals.features import Joined
+from tasks.signals.profile import profile_artefact
+from tasks.storage.keys import digest
+from tasks.storage.store import Store
+from tasks.sweeps.sweep import remarks, sweep
+from tasks.sweeps.transfer import transfer, write_transfer
+from tasks.verdicts.stored import judge_artefact
 
 tell_plainly()
 

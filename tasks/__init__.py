@@ -3,24 +3,18 @@
 The rooms, in the order of a run:
 
 what to run
-    ``conf`` (YAML into frozen sections), ``questions`` and ``benchmarks`` (the items), ``jobs``
-    (model x benchmark, and where its artefacts lie), ``validation``, ``plan`` and ``reasons`` (what
-    is missing and why), ``added`` and ``commits`` (models that are new)
+    ``conf`` (YAML into frozen sections), ``benchmarks`` (the items), ``jobs`` (model x benchmark,
+    and where its artefacts lie), ``validation``, ``planning`` (what is missing and why, new models)
 answers
-    ``generate``, ``claims`` (the line that runs share), ``engines`` (vLLM and endpoints),
+    ``generation`` (the line of batches that runs share), ``engines`` (vLLM and endpoints),
     ``endpoint`` (one chat API: key, limits, failures)
 what they are worth
-    ``judge`` and ``judging`` (rules and models), ``verdicts``, ``agreement``, ``audit`` (by a
-    person)
+    ``judging`` (rules and models), ``verdicts`` (stored beside the answers), ``audit`` (by people)
 what is learned from them
-    ``traces`` and ``profile`` (statistics), ``features`` (joined with labels), ``sweep``,
-    ``transfer``, ``sensitivity``, ``pieces`` (their fan-out over Ray)
+    ``signals`` (statistics of a trace, joined with labels), ``sweeps``, ``sensitivity``
 what people see
-    ``compared`` and ``shared`` (what can stand side by side), ``summary``, ``sweep_table``,
-    ``figures``, ``results``, ``report``, ``answers`` (what it says), and in MLflow ``track``,
-    ``runs``, ``labels``, ``registry``, ``estimator``, ``served``, ``estimates``
+    ``report``, ``answers`` (what it says), ``tracking`` (runs and estimators in MLflow)
 where it happens
-    ``workspace`` (root, state, environment), ``store`` and ``keys`` (addressed parts), ``tables``
-    and ``records`` (files and rows), ``cluster`` and ``room`` (Ray), ``servers`` and ``worker``
-    (one host), ``versions``, ``errors`` and ``problems``
+    ``storage`` (addressed parts), ``tables`` and ``records`` (files and rows), ``cluster`` (Ray),
+    ``host`` (workspace, servers, worker), ``errors`` and ``problems``
 """

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from tasks.conf import Benchmark, Experiment, Judge, Model
 from tasks.judging.settings import asked, settings
-from tasks.keys import (
+from tasks.storage.keys import (
     digest,
     judgements_key,
     profiles_key,
@@ -17,7 +17,7 @@ from tasks.keys import (
     responses_key,
     verdicts_key,
 )
-from tasks.store import Artefact, Store
+from tasks.storage.store import Artefact, Store
 
 
 @dataclass(frozen=True)

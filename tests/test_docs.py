@@ -94,7 +94,7 @@ def test_the_map_of_a_package_names_every_module_once(package: str) -> None:
 
 
 def test_docstrings_name_what_there_is() -> None:
-    """References such as :func:`tasks.keys.digest`, in full or within the same module."""
+    """References such as :func:`tasks.storage.keys.digest`, in full or within the same module."""
     named = re.compile(r":(?:func|class|mod|data|meth):`~?([\w.]+)`")
     sources = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path

@@ -12,18 +12,8 @@ REPOSITORY = Path(__file__).parents[1]
 PACKAGES = ("entropy", "estimators", "tasks", "flows")
 LONGEST = 400
 
-# What runs in the driver alone: it may use MLflow, or draws and serves pages for people.
-DRIVER_ONLY = {
-    "tasks.estimates",
-    "tasks.figures",
-    "tasks.registry",
-    "tasks.report",
-    "tasks.results",
-    "tasks.runs",
-    "tasks.servers",
-    "tasks.track",
-    "tasks.worker",
-}
+# What runs in the driver alone: it uses MLflow.
+DRIVER_ONLY = {"tasks.tracking"}
 
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -49,10 +39,14 @@ BREACHES = {
     "entropy/profile.py": ["import ray", "import logging", "import tasks.errors"],
     "entropy/trace.py": ["import estimators.table"],
     "estimators/scores.py": ["import mlflow", "from entropy import trace"],
-    "tasks/sweep.py": ["import tasks.track", "import prefect", "import flows.steps"],
+    "tasks/sweeps/sweep.py": [
+        "import tasks.tracking.track",
+        "import prefect",
+        "import flows.steps",
+    ],
     "tasks/engines/openai.py": ["import mlflow"],
-    "tasks/track.py": ["import prefect"],
-    "tasks/tables.py": ["import yaml", "import tasks.features"],
+    "tasks/tracking/track.py": ["import prefect"],
+    "tasks/tables.py": ["import yaml", "import tasks.signals.features"],
     "flows/cli.py": ["import yaml"],
 }
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.output import ExperimentFile, console
-from tasks.workspace import Workspace
+from tasks.host.workspace import Workspace
 
 app = typer.Typer()
 
@@ -55,7 +55,7 @@ def deploy(
     console.print(f"registered in work pool {pool}: {', '.join(names)}")
     if serve:
         from flows.stopped import mark_stopped
-        from tasks.worker import worker
+        from tasks.host.worker import worker
 
         with worker(workspace, server(), pool, runs_at_once, mark_stopped) as serving:
             console.print("the worker takes runs; Ctrl-C stops it.")
@@ -72,9 +72,9 @@ def plan(
     """Say what a run would do and why, from the store alone."""
     from rich.markdown import Markdown
 
+    from tasks.benchmarks.questions import load_questions
     from tasks.conf.choices import Changes, request
-    from tasks.plan import plan as planned
-    from tasks.questions import load_questions
+    from tasks.planning.plan import plan as planned
 
     asked = request(experiment, Changes(models=tuple(model or ())))
     store = Workspace.from_environment().store

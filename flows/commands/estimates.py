@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.output import show_note, show_table, show_written
-from tasks.workspace import Workspace
+from tasks.host.workspace import Workspace
 
 app = typer.Typer()
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.output import ExperimentFile, console, show_note, show_table
-from tasks.workspace import Workspace
+from tasks.host.workspace import Workspace
 
 app = typer.Typer()
 
@@ -20,7 +20,7 @@ def run(experiment: ExperimentFile) -> None:
     load_experiment(experiment)  # A mistake in conf is told before any server starts.
     workspace = Workspace.from_environment()
     workspace.prepare_environment()
-    from tasks.servers import start_prefect_api
+    from tasks.host.servers import start_prefect_api
 
     server_ready = start_prefect_api(workspace)
     from flows.experiment import experiment as flow

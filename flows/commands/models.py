@@ -10,7 +10,7 @@ import typer
 
 from flows.commands.output import console
 from tasks.errors import SentinelError
-from tasks.workspace import Workspace
+from tasks.host.workspace import Workspace
 
 app = typer.Typer()
 models = typer.Typer(help="Add a model, or announce one, so that its jobs run.")
@@ -28,7 +28,7 @@ def add(
     announce: Annotated[bool, typer.Option(help="Tell the Prefect server.")] = True,
 ) -> None:
     """Check a model's YAML, copy it to conf/models, add it to experiments, and announce it."""
-    from tasks.added import add_model
+    from tasks.planning.added import add_model
 
     paths = [path.as_posix() for path in experiment]
     name = add_model(file, CONF, paths)
@@ -48,8 +48,8 @@ def announce_models(
     ] = None,
 ) -> None:
     """Tell the Prefect server of models in conf: of those named, and of what a commit brought."""
-    from tasks.added import listing
-    from tasks.commits import listed_since
+    from tasks.planning.added import listing
+    from tasks.planning.commits import listed_since
 
     found = {Path(name).stem: listing(Path(name).stem, CONF) for name in names or ()}
     for name, path in listed_since(since, CONF) if since else ():

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.output import console, errors
-from tasks.workspace import MLFLOW_PORT, PREFECT_PORT, Workspace
+from tasks.host.workspace import MLFLOW_PORT, PREFECT_PORT, Workspace
 
 app = typer.Typer()
 
@@ -36,7 +36,7 @@ def ui(
     """Start the Prefect and MLflow pages on loopback, and a worker; Ctrl-C ends them."""
     workspace = Workspace.from_environment()
     workspace.prepare_environment()
-    from tasks.servers import pages
+    from tasks.host.servers import pages
 
     stop_at_signals()
     errors.print("starting, this takes about half a minute ...")
@@ -51,7 +51,7 @@ def ui(
             os.environ["MLFLOW_TRACKING_URI"] = urls["mlflow"]
             from flows.deploy import POOL, Settings, deploy
             from flows.stopped import mark_stopped
-            from tasks.worker import worker
+            from tasks.host.worker import worker
 
             deploy(Settings(Path().resolve()))
             api = os.environ["PREFECT_API_URL"]

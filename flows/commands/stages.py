@@ -17,7 +17,7 @@ from flows.commands.output import (
     show_table,
     show_written,
 )
-from tasks.workspace import Workspace
+from tasks.host.workspace import Workspace
 
 app = typer.Typer()
 

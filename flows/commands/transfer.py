@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.output import Out, names, show_note, show_table, show_written
-from tasks.workspace import Workspace
+from tasks.host.workspace import Workspace
 
 app = typer.Typer()
 

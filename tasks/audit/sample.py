@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from tasks.audit.sheet import Entry
 from tasks.audit.sources import Judged
-from tasks.keys import digest
+from tasks.storage.keys import digest
 
 Stratum = tuple[str, str]
 

@@ -11,7 +11,7 @@ from tasks.conf import hidden_benchmarks, load_experiment
 from tasks.errors import SentinelError
 from tasks.jobs import jobs_of
 from tasks.records import SCORED, Item, Response, Status, Verdict, from_table
-from tasks.store import Store
+from tasks.storage.store import Store
 from tasks.tables import read_records
 
 Key = tuple[str, str]

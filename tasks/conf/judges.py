@@ -1,8 +1,8 @@
 """Who scores responses, and how: rules, a language model, or rules first and the model after.
 
 What a judge is asked changes verdicts and is part of their address
-(:func:`tasks.keys.verdicts_key`); how fast it is asked (concurrency, timeouts, retries of failed
-requests) and its price are not.
+(:func:`tasks.storage.keys.verdicts_key`); how fast it is asked (concurrency, timeouts, retries of
+failed requests) and its price are not.
 """
 
 from __future__ import annotations

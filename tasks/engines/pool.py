@@ -25,14 +25,14 @@ import psutil
 import ray
 import ray.exceptions
 
-from tasks.cluster import problem_of
+from tasks.cluster.joining import problem_of
+from tasks.cluster.room import Needs, Waiting
 from tasks.conf import Experiment, Model
 from tasks.engines.contract import Batch, Prompt
 from tasks.engines.openai import OpenAIEngine
 from tasks.engines.vllm import VllmEngine
 from tasks.errors import EngineDied, SentinelError
-from tasks.room import Needs, Waiting
-from tasks.versions import code_version
+from tasks.storage.versions import code_version
 
 _log = logging.getLogger(__name__)
 
@@ -213,7 +213,7 @@ class _RayEngine:
         Raises
         ------
         SentinelError
-            If no node has room for the engine, as :class:`tasks.room.Waiting` decides.
+            If no node has room for the engine, as :class:`tasks.cluster.room.Waiting` decides.
         """
         done, _ = ray.wait([self._loaded], timeout=within)
         if not done and within and not ray.wait([self._placed], timeout=0)[0]:

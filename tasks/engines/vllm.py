@@ -28,7 +28,7 @@ from tasks.engines.capture.collector import EXTENSION, CaptureRefused, Collector
 from tasks.engines.contract import Batch, Prompt, Recorder, TokenTrace, to_generation_table
 from tasks.errors import EngineDied, SentinelError
 from tasks.records import Finish, Response
-from tasks.versions import check_code
+from tasks.storage.versions import check_code
 
 LOGPROBS_MODE = "raw_logprobs"
 
@@ -53,7 +53,7 @@ class VllmEngine:
     keep_top : bool
         Whether to return the top-k log-probabilities with each trace.
     code : str, optional
-        :func:`tasks.versions.code_version` of the driver, which this node's has to equal.
+        :func:`tasks.storage.versions.code_version` of the driver, which this node's has to equal.
     """
 
     def __init__(

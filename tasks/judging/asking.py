@@ -13,9 +13,9 @@ from tasks.endpoint import Chat, summary
 from tasks.errors import SentinelError
 from tasks.judging.llm import ModelJudge
 from tasks.judging.prompts import Case
-from tasks.keys import digest
 from tasks.records import Judgement, Status, from_table, to_table
-from tasks.store import Artefact
+from tasks.storage.keys import digest
+from tasks.storage.store import Artefact
 
 #: Judgements a stored part: what a killed judge may have to ask again, besides what is in flight.
 PART_ROWS = 16

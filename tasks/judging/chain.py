@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import re
 
-from tasks.keys import digest
 from tasks.records import Item, Status, Verdict
+from tasks.storage.keys import digest
 
 #: How an answer is found when the response marks it; the beginning of the rules' reason.
 MARKED = ("boxed", "phrase", "letter line")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tasks.conf import LlmJudge
-from tasks.keys import digest
 from tasks.records import Finish, Item, Judgement
+from tasks.storage.keys import digest
 
 Form = Literal["schema", "line", "published"]
 

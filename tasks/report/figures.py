@@ -54,7 +54,7 @@ _STYLE: dict[Any, Any] = {
 def estimates_figure(frame: pd.DataFrame) -> str:
     """Estimated beside true accuracy of one model, a line a benchmark, easiest on top.
 
-    ``frame`` is as :func:`tasks.summary.estimates` gives it.
+    ``frame`` is as :func:`tasks.sweeps.summary.estimates` gives it.
     """
     with mpl.rc_context(_STYLE):
         figure, panel = _panel(_WIDTH, 1.6 + 0.27 * len(frame))

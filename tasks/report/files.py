@@ -14,13 +14,13 @@ import pyarrow.compute as pc
 
 from tasks.answers.rows import Rows
 from tasks.errors import SentinelError
-from tasks.features import Joined, join, label_column
-from tasks.profile import check_profiles
 from tasks.report.inputs import Inputs, shown_estimator
 from tasks.report.work import counts_by_benchmark
+from tasks.signals.features import Joined, join, label_column
+from tasks.signals.profile import check_profiles
+from tasks.sweeps.transfer import SHOWN as TRANSFER
+from tasks.sweeps.transfer import by_pair
 from tasks.tables import check_unique, read_rows
-from tasks.transfer import SHOWN as TRANSFER
-from tasks.transfer import by_pair
 
 
 def from_files(
@@ -141,7 +141,7 @@ class Beside:
 
 
 def read_transfer(path: Path) -> pd.DataFrame:
-    """Rows of ``sentinel transfer``, as :func:`tasks.transfer.by_pair` shows them.
+    """Rows of ``sentinel transfer``, as :func:`tasks.sweeps.transfer.by_pair` shows them.
 
     Raises
     ------

@@ -40,7 +40,7 @@ class Inputs:
     agreement : mapping of title to DataFrame
         Of two judges, or of a judge and a person, on the same responses; a row a benchmark.
     transfer : DataFrame, optional
-        As :func:`tasks.transfer.by_pair`: trained on one model, tested on another.
+        As :func:`tasks.sweeps.transfer.by_pair`: trained on one model, tested on another.
     sensitivity : DataFrame, optional
         How statistics and estimates move with decoding settings.
     notes : mapping of model to sentences

@@ -8,20 +8,20 @@ from importlib.metadata import PackageNotFoundError, version
 import pandas as pd
 import pyarrow as pa
 
-from tasks.agreement import agreement_of
 from tasks.answers.rows import Rows
-from tasks.compared import whole
+from tasks.benchmarks.questions import Questions
 from tasks.conf import Decoding, Experiment
 from tasks.errors import SentinelError
-from tasks.features import Joined
 from tasks.jobs import jobs_of
-from tasks.keys import prompt_of, sweep_key
-from tasks.questions import Questions
 from tasks.report.inputs import Inputs, shown_estimator
 from tasks.report.work import counts_of_job
-from tasks.store import Store
-from tasks.sweep import missing_pieces, sweep
-from tasks.transfer import by_pair
+from tasks.signals.features import Joined
+from tasks.storage.keys import prompt_of, sweep_key
+from tasks.storage.store import Store
+from tasks.sweeps.compared import whole
+from tasks.sweeps.sweep import missing_pieces, sweep
+from tasks.sweeps.transfer import by_pair
+from tasks.verdicts.agreement import agreement_of
 
 _PACKAGES = ("entropy-sentinel", "numpy", "scikit-learn", "scipy")
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from tasks.jobs import Job
 from tasks.records import SCORED, Finish, Status
-from tasks.store import Store
+from tasks.storage.store import Store
 
 #: Columns of responses that say what was run and what it took; no text among them.
 COLUMNS = (

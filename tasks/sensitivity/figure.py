@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tasks.conf import BASE
-from tasks.figures import FAINT, STYLE
+from tasks.sweeps.figures import FAINT, STYLE
 
 # Apart for colour-blind readers; markers repeat what the colours say.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#222222")

@@ -20,10 +20,10 @@ from estimators.sweep import Path, Prepared
 from estimators.table import FeatureTable, FloatArray
 from estimators.transfer import transfer
 from tasks.conf import BASE
-from tasks.features import label_column
 from tasks.jobs import Job
 from tasks.records import KEY, Finish
-from tasks.store import Store
+from tasks.signals.features import label_column
+from tasks.storage.store import Store
 
 #: Training data of an estimate: the variant's own answers, or those of the base.
 TRAINED = ("own", BASE)
@@ -148,7 +148,7 @@ def full_vocabulary(
     vocabulary : int
         Tokens the model knows.
     labels : Table
-        From :func:`tasks.features.label_column`.
+        From :func:`tasks.signals.features.label_column`.
 
     Returns
     -------

@@ -13,13 +13,13 @@ from entropy.features import AS_RELEASED
 from estimators.sweep import Prepared, prepare
 from tasks.conf import BASE, Sensitivity
 from tasks.errors import SentinelError
-from tasks.features import Joined
 from tasks.jobs import jobs_of
 from tasks.sensitivity import measure
 from tasks.sensitivity.figure import sensitivity_figure
-from tasks.store import Store
-from tasks.summary import markdown
-from tasks.sweep import estimator_configs
+from tasks.signals.features import Joined
+from tasks.storage.store import Store
+from tasks.sweeps.summary import markdown
+from tasks.sweeps.sweep import estimator_configs
 
 #: Statistics whose AUROC stands in the first table; all are in ``statistics.csv``.
 SHOWN = ("max", "sum", "mean", "nll_sum")
@@ -122,7 +122,7 @@ def found(
     Parameters
     ----------
     joined : mapping of variant to feature table
-        From :func:`tasks.features.join_jobs`, the base first.
+        From :func:`tasks.signals.features.join_jobs`, the base first.
     items : mapping of benchmark to items
         Those that were asked.
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tasks.conf import Benchmark, ChainJudge, Experiment, Model, Price, Procedural
-from tasks.keys import prompt_of
+from tasks.storage.keys import prompt_of
 from tasks.validation.access import judge_model
 from tasks.validation.counts import count
 

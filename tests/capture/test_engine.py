@@ -10,7 +10,7 @@ from tasks.conf import Decoding, Endpoint, Model
 from tasks.engines.capture.collector import EXTENSION, CaptureRefused, Collector
 from tasks.engines.vllm import VllmEngine, _obstacle_to_capture
 from tasks.errors import SentinelError
-from tasks.keys import request_digest
+from tasks.storage.keys import request_digest
 
 
 def model(**changed) -> Model:

@@ -14,7 +14,7 @@ import pytest
 from entropy.profile import FEATURES, profile
 from entropy.trace import Ragged
 from estimators.intervals import estimate_slices
-from tasks.estimator import TrainedEstimator
+from tasks.tracking.estimator import TrainedEstimator
 from tests.flows.files import key, parquet
 from tests.tasks.tracked import joined
 
@@ -132,8 +132,8 @@ def test_it_refuses_files_and_options(refused, trained, tmp_path) -> None:
 
 @pytest.mark.slow
 def test_a_registered_estimator_by_its_alias(sentinel, trained, tmp_path, monkeypatch) -> None:
-    from tasks.registry import register
-    from tasks.runs import Runs, connect, experiment_id
+    from tasks.tracking.registry import register
+    from tasks.tracking.runs import Runs, connect, experiment_id
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)

@@ -9,16 +9,16 @@ import pytest
 import yaml
 
 from entropy.profile import FEATURES
+from tasks.benchmarks.questions import load_questions
 from tasks.conf import load_experiment
 from tasks.engines.contract import Prompt
-from tasks.features import join_jobs
-from tasks.generate import generate
+from tasks.generation.generate import generate
+from tasks.host.workspace import Workspace
 from tasks.jobs import jobs_of
-from tasks.profile import profile_artefact
-from tasks.questions import load_questions
-from tasks.sweep import sweep
-from tasks.verdicts import judge_artefact
-from tasks.workspace import Workspace
+from tasks.signals.features import join_jobs
+from tasks.signals.profile import profile_artefact
+from tasks.sweeps.sweep import sweep
+from tasks.verdicts.stored import judge_artefact
 from tests.answers.splits import noisy, row, table
 from tests.flows.files import jsonl, key, parquet
 from tests.report.reading import Page

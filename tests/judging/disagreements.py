@@ -13,11 +13,11 @@ from collections.abc import Iterator
 import pandas as pd
 import pyarrow.parquet as pq
 
-from tasks.judge import judge_table
 from tasks.judging.agreement import agreement_table
 from tasks.judging.rules import judge
 from tasks.judging.symbolic import SymbolicPool
 from tasks.records import Item
+from tasks.verdicts.judge import judge_table
 from tests.judging.test_cases import CASES
 from tests.judging.test_judge_table import SHARED, TRACES, shared_items, shared_responses
 

@@ -5,8 +5,8 @@ import re
 
 from tasks.judging.asking import Asked
 from tasks.judging.prompts import Case
-from tasks.keys import digest
 from tasks.records import Item
+from tasks.storage.keys import digest
 from tests.chat_server import answer
 
 

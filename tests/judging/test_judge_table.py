@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.judge import judge_table
 from tasks.judging.numbers import parse_quantity
 from tasks.records import Item, Status, Verdict, arrow_schema, to_table
+from tasks.verdicts.judge import judge_table
 
 SHARED = (
     Path(os.environ.get("SENTINEL_SHARED", Path(__file__).parents[2].parent / "shared")) / "data"

@@ -15,7 +15,7 @@ from tasks.errors import EndpointError
 from tasks.judging.asking import PART_ROWS, ask, judgements_in
 from tasks.judging.prompts import Case
 from tasks.records import Item
-from tasks.store import Artefact, Store
+from tasks.storage.store import Artefact, Store
 from tests.chat_server import Server, answer
 from tests.judging.grader import cases, item_of, said, statuses, truth, truthful, whole_truth
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from tasks.store import Store
+from tasks.storage.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / ".models" / "SmolLM2-135M-Instruct"

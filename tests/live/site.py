@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import yaml
 
-from tasks.store import Store
+from tasks.storage.store import Store
 from tests.live import sums
 from tests.live.services import end, free_port
 

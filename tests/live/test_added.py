@@ -21,9 +21,9 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from tasks.benchmarks.questions import load_questions
 from tasks.conf.choices import Changes, request
-from tasks.plan import Plan, plan
-from tasks.questions import load_questions
+from tasks.planning.plan import Plan, plan
 from tests.live import sums
 from tests.live.services import await_true
 from tests.live.site import BENCHMARKS, Site

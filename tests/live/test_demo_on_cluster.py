@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from tasks.benchmarks import load_items
 from tasks.conf import load_experiment
 from tasks.jobs import Job, jobs_of
-from tasks.store import Store
+from tasks.storage.store import Store
 from tests.live.conftest import ROOT, Lab
 from tests.live.postgres_pages import pages_on, rows
 from tests.live.services import Postgres, RayCluster, postgres

@@ -20,8 +20,8 @@ from tasks.jobs import jobs_of
 from tasks.judging.asking import ask
 from tasks.judging.prompts import Case
 from tasks.records import Item, Status
-from tasks.store import Store
-from tasks.verdicts import judge_artefact
+from tasks.storage.store import Store
+from tasks.verdicts.stored import judge_artefact
 
 KEY = "SENTINEL_TEST_KEY"
 READ = {Status.CORRECT, Status.INCORRECT, Status.NO_ANSWER}

@@ -110,7 +110,7 @@ def test_each_model_says_what_its_node_lacks_and_the_others_go_on(
 
 HOLDS_GPUS = """
 import time
-from tasks.cluster import ray_cluster
+from tasks.cluster.joining import ray_cluster
 from tasks.engines import pool
 from tests.live.test_room import Settings, Weightless
 from tasks.conf import Model
@@ -155,9 +155,10 @@ def test_a_driver_that_dies_gives_its_gpus_back(cluster: RayCluster) -> None:
 
 
 def test_another_ray_version_is_told(cluster: RayCluster) -> None:
-    code = "import ray; ray.__version__ = '2.1.0'; from tasks.cluster import ray_cluster as r\n"
+    code = "from tasks.cluster.joining import ray_cluster as r\nwith r(): pass"
     done = subprocess.run(
-        [BIN / "python", "-c", f"{code}with r(): pass"], capture_output=True, text=True,
+        [BIN / "python", "-c", f"import ray; ray.__version__ = '2.1.0'\n{code}"],
+        capture_output=True, text=True,
         timeout=120, cwd=ROOT, env=clean_environment() | QUIET | cluster.clients,
     )  # fmt: skip
     assert done.returncode != 0

@@ -10,9 +10,9 @@ import ray
 from entropy.profile import FEATURES
 from estimators.table import FeatureTable
 from tasks.conf import Sweep
-from tasks.features import Joined
-from tasks.store import Store
-from tasks.sweep import sweep
+from tasks.signals.features import Joined
+from tasks.storage.store import Store
+from tasks.sweeps.sweep import sweep
 
 # Medians over the 36 pairs of the nine real benchmarks, measured once by others on all rows
 # (data/README.md of the shared folder); here 80 % of each training benchmark is used.

@@ -21,11 +21,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import psutil
 
 from estimators.config import V1_GRID
-from tasks.cluster import ray_cluster, workers
+from tasks.cluster.joining import ray_cluster, workers
 from tasks.conf import Sweep
-from tasks.features import Joined
-from tasks.store import Store
-from tasks.sweep import sweep
+from tasks.signals.features import Joined
+from tasks.storage.store import Store
+from tasks.sweeps.sweep import sweep
 from tests.perf.bench_scale import table
 
 BENCHMARKS, ITEMS = 10, 458

@@ -19,14 +19,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
+from tasks.benchmarks.questions import load_questions
 from tasks.conf import load_experiment
 from tasks.engines.pool import EnginePool
-from tasks.generate import generate
+from tasks.generation.generate import generate
 from tasks.jobs import jobs_of
-from tasks.profile import profile_artefact
-from tasks.questions import load_questions
-from tasks.store import Store
-from tasks.verdicts import judge_artefact
+from tasks.signals.profile import profile_artefact
+from tasks.storage.store import Store
+from tasks.verdicts.stored import judge_artefact
 from tests.live import sums
 from tests.live.site import Site
 

@@ -32,7 +32,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 
 import numpy as np
 
-from tasks.cluster import ray_cluster
+from tasks.cluster.joining import ray_cluster
 from tasks.conf import Benchmark, Decoding, Experiment, File, Model, Resources
 from tasks.engines.contract import Prompt
 from tasks.engines.pool import EnginePool

@@ -34,9 +34,9 @@ from estimators.compositions import compositions
 from estimators.config import parse
 from estimators.sweep import evaluate, prepare
 from estimators.table import FeatureTable
-from tasks.judge import judge_table
-from tasks.profile import profile_file
 from tasks.records import Item, Response, to_table
+from tasks.signals.profile import profile_file
+from tasks.verdicts.judge import judge_table
 from tests.perf.bench_profile import responses
 
 ESTIMATORS = ("forest-isotonic", "logistic-isotonic", "mlp-isotonic", "atc-max")

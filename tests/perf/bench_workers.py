@@ -25,9 +25,9 @@ import ray
 
 from estimators.config import V1_GRID
 from tasks.conf import Sweep
-from tasks.features import Joined
-from tasks.store import Store
-from tasks.sweep import sweep
+from tasks.signals.features import Joined
+from tasks.storage.store import Store
+from tasks.sweeps.sweep import sweep
 from tests.perf.bench_scale import table
 
 BENCHMARKS, ITEMS = 9, 458

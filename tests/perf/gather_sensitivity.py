@@ -31,13 +31,13 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 from tasks.benchmarks import load_items
-from tasks.cluster import ray_cluster
+from tasks.cluster.joining import ray_cluster
 from tasks.conf import Sensitivity, load_sensitivity
 from tasks.engines.pool import EnginePool
-from tasks.generate import generate, missing
+from tasks.generation.generate import generate, missing
+from tasks.host.workspace import Workspace
 from tasks.jobs import Job, jobs_of
-from tasks.store import Store
-from tasks.workspace import Workspace
+from tasks.storage.store import Store
 
 PACK_BYTES = 15_000_000
 

@@ -6,20 +6,20 @@ import pytest
 from estimators.config import parse
 from estimators.results import SplitResult
 from estimators.sweep import evaluate, prepare
-from tasks.compared import whole
+from tasks.benchmarks.questions import Questions
 from tasks.conf import Benchmark, Decoding, Experiment, File, Model
 from tasks.errors import SentinelError
-from tasks.features import Joined, join_jobs
-from tasks.generate import generate
+from tasks.generation.generate import generate
 from tasks.jobs import jobs_of
-from tasks.profile import profile_artefact
-from tasks.questions import Questions
 from tasks.records import Item, to_table
 from tasks.report.page import report
 from tasks.report.stored import gather, read
 from tasks.report.work import counts
-from tasks.store import Store
-from tasks.verdicts import judge_artefact
+from tasks.signals.features import Joined, join_jobs
+from tasks.signals.profile import profile_artefact
+from tasks.storage.store import Store
+from tasks.sweeps.compared import whole
+from tasks.verdicts.stored import judge_artefact
 from tests.report.reading import Page
 from tests.tasks.doubles import ListedPool
 

@@ -13,7 +13,7 @@ import pytest
 
 from flows import steps
 from tasks.errors import SentinelError
-from tasks.workspace import Workspace
+from tasks.host.workspace import Workspace
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from tasks.conf import Benchmark, Decoding, Experiment, File, Model
 from tasks.jobs import Job
-from tasks.store import Store
+from tasks.storage.store import Store
 
 
 @pytest.fixture

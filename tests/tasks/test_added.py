@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.added import add_model, listing
 from tasks.conf import load_experiment
 from tasks.errors import SentinelError
+from tasks.planning.added import add_model, listing
 
 EXPERIMENT = """\
 # What to run; this line is kept.

@@ -20,12 +20,12 @@ from tasks.audit.sources import Judged, from_experiment
 from tasks.benchmarks import load_items
 from tasks.conf import load_experiment
 from tasks.errors import SentinelError
-from tasks.generate import generate
+from tasks.generation.generate import generate
 from tasks.jobs import jobs_of
 from tasks.judging.agreement import agreement_table, clopper_pearson, kappa, wilson
 from tasks.judging.rules import JUDGE_VERSION
-from tasks.store import Store
-from tasks.verdicts import judge_artefact
+from tasks.storage.store import Store
+from tasks.verdicts.stored import judge_artefact
 from tests.tasks.doubles import ListedPool, items_of
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks import cluster
+from tasks.cluster import joining as cluster
 from tasks.errors import SentinelError
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.commits import listed_since
 from tasks.errors import SentinelError
+from tasks.planning.commits import listed_since
 
 E, F = "conf/experiments/e.yaml", "conf/experiments/f.yaml"
 

@@ -15,10 +15,10 @@ from estimators.config import DEFAULT
 from estimators.intervals import estimate_slices
 from estimators.table import FeatureTable
 from tasks.errors import SentinelError
-from tasks.estimator import OUTPUT, TrainedEstimator
-from tasks.features import Joined
-from tasks.registry import example, load_registered, register
-from tasks.runs import Runs, connect, experiment_id
+from tasks.signals.features import Joined
+from tasks.tracking.estimator import OUTPUT, TrainedEstimator
+from tasks.tracking.registry import example, load_registered, register
+from tasks.tracking.runs import Runs, connect, experiment_id
 
 ABOUT = {"experiment": "e", "judge": "rules"}
 

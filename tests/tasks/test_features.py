@@ -5,10 +5,10 @@ import pytest
 
 from entropy.profile import FEATURES
 from tasks.errors import SentinelError
-from tasks.features import join, join_jobs, label_column
-from tasks.generate import generate
-from tasks.profile import PROFILE_SCHEMA, profile_artefact
-from tasks.verdicts import judge_artefact
+from tasks.generation.generate import generate
+from tasks.signals.features import join, join_jobs, label_column
+from tasks.signals.profile import PROFILE_SCHEMA, profile_artefact
+from tasks.verdicts.stored import judge_artefact
 from tests.tasks.doubles import ListedPool, items_of
 
 

@@ -9,13 +9,13 @@ from collections import Counter
 import pyarrow as pa
 import pytest
 
-from tasks.claims import Line
 from tasks.engines.contract import Batch
 from tasks.errors import EndpointError, EngineDied, SentinelError
-from tasks.generate import generate, missing
+from tasks.generation.claims import Line
+from tasks.generation.generate import generate, missing
 from tasks.jobs import items_digest
-from tasks.profile import profile_artefact
-from tasks.verdicts import judge_artefact
+from tasks.signals.profile import profile_artefact
+from tasks.verdicts.stored import judge_artefact
 from tests.tasks.doubles import ListedPool, items_of
 
 ITEMS = items_of("alpha", 10)

@@ -18,7 +18,7 @@ from tasks.conf import (
     RuleJudge,
 )
 from tasks.conf.benchmarks import AnswerRule
-from tasks.keys import digest, request_digest, sweep_key
+from tasks.storage.keys import digest, request_digest, sweep_key
 
 KIND = Fields(answer_type="kind")
 REMOTE = Model("m", "openai", "org/m", endpoint=Endpoint("http://a/v1"))
@@ -143,7 +143,8 @@ def test_a_digest_does_not_see_the_order_of_fields() -> None:
 
 
 def test_a_digest_is_the_same_in_another_process() -> None:
-    code = "from tasks.keys import digest; print(digest({'b': ['ü', None, 1.5], 'a': {'x': 1}}))"
+    record = "{'b': ['ü', None, 1.5], 'a': {'x': 1}}"
+    code = f"from tasks.storage.keys import digest; print(digest({record}))"
     found = {
         subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, check=True,
                        capture_output=True, text=True).stdout.strip()

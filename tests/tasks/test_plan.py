@@ -5,17 +5,17 @@ import dataclasses
 import pyarrow as pa
 import pytest
 
-from tasks.compared import whole
+from tasks.benchmarks.questions import Questions
 from tasks.conf import Decoding
 from tasks.conf.choices import Request
 from tasks.conf.judges import RuleJudge
 from tasks.errors import SentinelError
-from tasks.generate import generate
+from tasks.generation.generate import generate
 from tasks.jobs import jobs_of
-from tasks.plan import answered, plan
-from tasks.profile import profile_artefact
-from tasks.questions import Questions
-from tasks.verdicts import judge_artefact
+from tasks.planning.plan import answered, plan
+from tasks.signals.profile import profile_artefact
+from tasks.sweeps.compared import whole
+from tasks.verdicts.stored import judge_artefact
 from tests.tasks.doubles import ListedPool, items_of
 
 COUNT = 12

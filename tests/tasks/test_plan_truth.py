@@ -19,21 +19,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks import sweep as sweeps
-from tasks import transfer as transfers
-from tasks.compared import whole
+from tasks.benchmarks.questions import Questions
 from tasks.conf import Benchmark, Decoding, Endpoint, Experiment, File, Model, Sweep
 from tasks.conf.choices import Request
 from tasks.conf.judges import RuleJudge
 from tasks.engines.contract import Prompt
 from tasks.errors import SentinelError
-from tasks.generate import generate
+from tasks.generation.generate import generate
 from tasks.jobs import Job, jobs_of
-from tasks.plan import COMPARISON, KINDS, Kind, Plan, answered, plan
-from tasks.profile import profile_artefact
-from tasks.questions import Questions
-from tasks.store import Store
-from tasks.verdicts import judge_artefact
+from tasks.planning.plan import COMPARISON, KINDS, Kind, Plan, answered, plan
+from tasks.signals.profile import profile_artefact
+from tasks.storage.store import Store
+from tasks.sweeps import sweep as sweeps
+from tasks.sweeps import transfer as transfers
+from tasks.sweeps.compared import whole
+from tasks.verdicts.stored import judge_artefact
 from tests.tasks.doubles import ListedPool, items_of
 
 NAMES = ("alpha", "beta", "gamma")

@@ -12,9 +12,15 @@ import pytest
 from entropy.bounds import BOUNDS
 from entropy.profile import FEATURES, profile
 from entropy.trace import Ragged
-from tasks import traces as module
 from tasks.errors import SentinelError
-from tasks.profile import OPTIONAL, PROFILE_SCHEMA, check_profiles, profile_file, profile_table
+from tasks.signals import traces as module
+from tasks.signals.profile import (
+    OPTIONAL,
+    PROFILE_SCHEMA,
+    check_profiles,
+    profile_file,
+    profile_table,
+)
 
 # Two responses at k = 2: probabilities 1/2, 1/4 (entropy ln 2), and 1/2, 1/2 (also ln 2).
 HALF, QUARTER = math.log(0.5), math.log(0.25)

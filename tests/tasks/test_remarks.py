@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from tasks.sweep import remarks
+from tasks.sweeps.sweep import remarks
 
 
 def table(*rows: tuple[str, str]) -> pa.Table:

@@ -6,10 +6,10 @@ import logging
 
 import pytest
 
-from tasks import room
+from tasks.cluster import room
+from tasks.cluster.room import SWEEPING, Needs, Waiting
 from tasks.errors import SentinelError
-from tasks.room import SWEEPING, Needs, Waiting
-from tasks.versions import check_code, code_version
+from tasks.storage.versions import check_code, code_version
 
 
 def node(cpus: float, gpus: float = 0, *, alive: bool = True, **labels: str) -> dict:

@@ -17,15 +17,15 @@ from tasks.conf import BASE, Decoding, load_sensitivity
 from tasks.engines.contract import Prompt, Recorder, TokenTrace, to_generation_table
 from tasks.engines.pool import EnginePool
 from tasks.errors import SentinelError
-from tasks.features import join_jobs
-from tasks.generate import generate, missing
+from tasks.generation.generate import generate, missing
 from tasks.jobs import jobs_of
-from tasks.profile import profile_artefact
 from tasks.records import Finish
 from tasks.sensitivity import measure
 from tasks.sensitivity.results import Found, found
-from tasks.store import Store
-from tasks.verdicts import judge_artefact
+from tasks.signals.features import join_jobs
+from tasks.signals.profile import profile_artefact
+from tasks.storage.store import Store
+from tasks.verdicts.stored import judge_artefact
 from tests.chat_server import Server
 from tests.tasks.doubles import items_of
 from tests.tasks.varied import BENCHMARKS, ITEMS, VARIANTS, conf, sensitivity_file

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from estimators.table import FeatureTable
-from tasks.compared import whole
+from tasks.benchmarks.questions import Questions
 from tasks.conf import Model
 from tasks.errors import SentinelError
-from tasks.features import Joined
-from tasks.generate import generate
+from tasks.generation.generate import generate
 from tasks.jobs import jobs_of
-from tasks.profile import profile_artefact
-from tasks.questions import Questions
-from tasks.results import results
-from tasks.shared import over, shared_benchmarks
-from tasks.sweep import fitting
-from tasks.verdicts import judge_artefact
+from tasks.signals.features import Joined
+from tasks.signals.profile import profile_artefact
+from tasks.sweeps.compared import whole
+from tasks.sweeps.results import results
+from tasks.sweeps.shared import over, shared_benchmarks
+from tasks.sweeps.sweep import fitting
+from tasks.verdicts.stored import judge_artefact
 from tests.tasks.doubles import ListedPool, items_of
 from tests.tasks.tracked import benchmarks, joined, splits
 
@@ -133,7 +133,7 @@ def test_a_model_is_compared_over_the_benchmarks_it_has_whole(experiment, questi
 
 
 def join_notes(experiment, model: Model, questions, store) -> tuple[str, ...]:
-    from tasks.features import join_jobs
+    from tasks.signals.features import join_jobs
 
     return join_jobs(jobs_of(experiment, model), questions.items, store).notes
 

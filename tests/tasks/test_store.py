@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from tasks.errors import SentinelError
-from tasks.store import Artefact, Store
+from tasks.storage.store import Artefact, Store
 
 
 def rows(*ids: str, value: float = 0.0) -> pa.Table:
@@ -143,7 +143,7 @@ def test_a_write_that_the_system_cuts_short_leaves_no_part(local: Artefact) -> N
     local.append(rows("a"))
     code = (
         "import resource, numpy as np, pyarrow as pa\n"
-        "from tasks.store import Store\n"
+        "from tasks.storage.store import Store\n"
         "from tasks.errors import SentinelError\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "table = pa.table({'benchmark': ['b'] * 9000, 'item_id': [str(i) for i in range(9000)],\n"
@@ -206,7 +206,7 @@ def test_what_is_no_part_is_not_read(local: Artefact) -> None:
 def test_processes_that_write_the_same_part_leave_one_whole_part(local: Artefact) -> None:
     code = (
         "import pyarrow as pa\n"
-        "from tasks.store import Store\n"
+        "from tasks.storage.store import Store\n"
         f"artefact = Store({local.store.root!r}).artefact('kind', 'key')\n"
         "table = pa.table({'benchmark': ['b'] * 500, 'item_id': [str(i) for i in range(500)]})\n"
         "for _ in range(50):\n"

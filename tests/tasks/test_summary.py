@@ -6,8 +6,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from tasks import summary
-from tasks.summary import by_size, estimates, markdown, named_compositions, split_of
+from tasks.sweeps import summary
+from tasks.sweeps.summary import by_size, estimates, markdown, named_compositions, split_of
 
 NAN = math.nan
 

@@ -6,7 +6,7 @@ import pytest
 
 from estimators.compositions import compositions
 from tasks.conf import Sweep
-from tasks.sweep import _pieces, count_pieces, estimator_configs
+from tasks.sweeps.sweep import _pieces, count_pieces, estimator_configs
 
 TEN = [f"b{n}" for n in range(10)]
 SIZES = (1, 2, 3, 4)

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from tasks.sweep_table import sweep_table
+from tasks.sweeps.table import sweep_table
 
 
 def row(estimator: str, family: str, features: str, k: int, aee: float, **scores: float) -> dict:

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from tasks.errors import SentinelError
-from tasks.track import Tracker
+from tasks.tracking.track import Tracker
 from tests.tasks import tracked
 from tests.tasks.tracked import NAMES, active, joined, points, splits, whole
 
@@ -100,7 +100,7 @@ def test_a_model_that_leaves_takes_its_runs_along(log, client, named) -> None:
 
 def test_a_size_that_is_dropped_leaves_no_point(log, client, named) -> None:
     """With its settings unchanged: a sweep whose rows of one k are gone."""
-    from tasks.runs import Runs, Wanted, experiment_id
+    from tasks.tracking.runs import Runs, Wanted, experiment_id
 
     runs = Runs(client, experiment_id(client, named, None))
     wanted = [

@@ -27,10 +27,10 @@ from mlflow import MlflowClient
 from estimators.config import expand
 from tasks.conf import Experiment
 from tasks.conf.choices import Request
-from tasks.features import Joined
-from tasks.registry import example, load_registered
-from tasks.runs import connect, experiment_id
-from tasks.track import TrackedSweep, Tracker
+from tasks.signals.features import Joined
+from tasks.tracking.registry import example, load_registered
+from tasks.tracking.runs import connect, experiment_id
+from tasks.tracking.track import TrackedSweep, Tracker
 from tests.tasks import tracked
 from tests.tasks.tracked import active, joined, whole
 
@@ -203,7 +203,7 @@ def test_a_clock_that_is_behind_loses_nothing(base, database, named, tmp_path, m
     tracked.log(base, database, tmp_path, joined("m"), experiment=named)
     (first,) = active(client, "sweep", named).values()
     now = time.time
-    monkeypatch.setattr("tasks.runs.time.time", lambda: now() - 3600)
+    monkeypatch.setattr("tasks.tracking.runs.time.time", lambda: now() - 3600)
     tracked.log(base, database, tmp_path, joined("m", seed=4), experiment=named)
     whole(client, {"m": joined("m", seed=4)}, named)
     (second,) = active(client, "sweep", named).values()

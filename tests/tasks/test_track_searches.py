@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from tasks.conf import Decoding, Experiment, Model
 from tasks.conf.choices import Request
-from tasks.track import Tracker
+from tasks.tracking.track import Tracker
 from tests.tasks import tracked
 from tests.tasks.tracked import joined, splits
 

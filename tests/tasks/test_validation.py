@@ -22,7 +22,7 @@ from tasks.conf import (
 )
 from tasks.conf.benchmarks import Hints
 from tasks.conf.models import Size
-from tasks.sweep import estimator_configs, sweep_compositions
+from tasks.sweeps.sweep import estimator_configs, sweep_compositions
 from tasks.validation import validate
 from tasks.validation.memory import need
 

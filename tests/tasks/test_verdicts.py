@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tasks.agreement import agreement_of
 from tasks.conf import Benchmark, ChainJudge, Endpoint, File, LlmJudge, RuleJudge
 from tasks.errors import EndpointError, SentinelError
-from tasks.generate import generate
+from tasks.generation.generate import generate
 from tasks.jobs import Job
 from tasks.judging.rules import JUDGE_VERSION
-from tasks.keys import verdicts_key
-from tasks.verdicts import judge_artefact
+from tasks.storage.keys import verdicts_key
+from tasks.verdicts.agreement import agreement_of
+from tasks.verdicts.stored import judge_artefact
 from tests.chat_server import Server, answer
 from tests.tasks.doubles import ListedPool, items_of
 

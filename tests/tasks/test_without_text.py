@@ -11,10 +11,10 @@ import pytest
 from tasks.endpoint import Quoting
 from tasks.engines.contract import Batch, Recorder, TokenTrace, to_generation_table
 from tasks.errors import EndpointError, SentinelError
-from tasks.generate import generate
+from tasks.generation.generate import generate
 from tasks.records import Finish
-from tasks.store import Store
-from tasks.verdicts import NOT_KEPT, judge_artefact
+from tasks.storage.store import Store
+from tasks.verdicts.stored import NOT_KEPT, judge_artefact
 from tests.tasks.doubles import ListedPool, items_of
 
 ITEMS = items_of("alpha", 4)

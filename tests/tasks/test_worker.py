@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks import worker
 from tasks.errors import EndpointError
-from tasks.servers import end, start
+from tasks.host import worker
+from tasks.host.servers import end, start
 
 # A process that has a child and says the child's id; either may be deaf to SIGTERM.
 PARENT = """

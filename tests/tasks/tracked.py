@@ -18,10 +18,10 @@ from estimators.sweep import evaluate, prepare
 from estimators.table import FeatureTable
 from tasks.conf import Benchmark, Experiment, File
 from tasks.conf.choices import Request
-from tasks.features import Joined
 from tasks.records import to_table
-from tasks.sweep import sweep_compositions
-from tasks.track import TrackedSweep, Tracker
+from tasks.signals.features import Joined
+from tasks.sweeps.sweep import sweep_compositions
+from tasks.tracking.track import TrackedSweep, Tracker
 
 NAMES = ("atc-max", "constant")
 

@@ -25,7 +25,7 @@ from tasks.report.blocks import (
 )
 from tasks.report.figures import estimates_figure
 from tasks.report.sections.findings import CONSTANT, Findings
-from tasks.summary import estimates
+from tasks.sweeps.summary import estimates
 
 
 def run(found: Findings) -> Section:

@@ -51,9 +51,9 @@ that could not be written, is asked again, as nobody else knows its answers. Tha
 part for each job and engine: two jobs with parts of 8 items in these tests, or of 4 beneath vLLM;
 three with parts of 8 where vLLM's own process is killed. What is stored is never asked again.
 
-Two runs of one experiment see what the other has in hand (`tasks/claims.py`) and take something
-else. A claim is a hint without a time in it, as clocks may differ; what a killed run had in hand is
-only answered last.
+Two runs of one experiment see what the other has in hand (`tasks/generation/claims.py`) and take
+something else. A claim is a hint without a time in it, as clocks may differ; what a killed run had
+in hand is only answered last.
 
 ## What is not so
 

@@ -23,7 +23,7 @@ import psutil
 from tasks.benchmarks import load_items
 from tasks.conf import load_experiment
 from tasks.records import KEY
-from tasks.store import Store
+from tasks.storage.store import Store
 from tests.chat_server import Server
 from tests.live.conftest import Lab, vllm_model
 from tests.live.services import BIN, QUIET, await_true, clean_environment

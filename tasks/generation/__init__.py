@@ -1,0 +1,1 @@
+"""Generation: a model's responses to a benchmark, batch by batch, shared with other runs."""

@@ -1,0 +1,1 @@
+"""From traces to the statistics of a response, and those joined with labels."""

@@ -1,0 +1,1 @@
+"""Where artefacts lie: parts under addresses that tell what made them, here or far away."""

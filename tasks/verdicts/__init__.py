@@ -1,0 +1,1 @@
+"""Verdicts on stored responses: judged, kept beside them, and held against another judge."""
