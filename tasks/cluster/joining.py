@@ -94,8 +94,15 @@ def _sigterm_kept() -> Iterator[None]:
 def _check_reachable(where: str) -> None:
     """Fail within seconds where nothing listens; Ray would try for more than a minute, then exit.
 
-    ``auto`` and ``local`` name no host, and are left to Ray.
+    ``auto`` and ``local`` name no host, and are left to Ray. Ray's client protocol is refused: a
+    lost connection would end engines that are at work.
     """
+    if where.startswith("ray://"):
+        raise SentinelError(
+            f"RAY_ADDRESS={where} asks for Ray's client protocol, by which no run joins",
+            "name the head as HOST:PORT, its port usually 6379, with a node on the driver's "
+            "machine: ray start --address=HOST:PORT --num-cpus=0",
+        )
     parts = urlsplit(where if "://" in where else f"//{where}")
     try:
         if parts.hostname and parts.port:

@@ -62,7 +62,7 @@ def sensitivity_figure(overview: pd.DataFrame, statistics: pd.DataFrame, estimat
     ]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(12.5, 1.5 + 0.3 * len(variants)), layout="constrained")
-        axes = figure.subplots(1, len(panels), sharey=True)
+        axes = figure.subplots(1, len(panels), sharey=True, gridspec_kw={"wspace": 0.06})
         for axis, (title, lines) in zip(axes, panels, strict=True):
             _panel(axis, title, lines, at)
         axes[0].set_yticks(at, variants)

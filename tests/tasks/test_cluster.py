@@ -57,6 +57,18 @@ def test_another_refusal_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch, liste
         pass
 
 
+def test_the_client_protocol_is_refused_before_anything_is_tried(
+    monkeypatch: pytest.MonkeyPatch, listening: str
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", f"ray://{listening}")
+    monkeypatch.setattr(cluster.ray, "init", lambda **_: pytest.fail("Ray was asked"))
+    with (
+        pytest.raises(SentinelError, match=r"client protocol.*\n.*HOST:PORT"),
+        cluster.ray_cluster(),
+    ):
+        pass
+
+
 def test_without_an_address_a_cluster_of_our_own_is_started(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
