@@ -8,6 +8,7 @@ folders of the two models (default: the embedded one for both). Figures go to th
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -32,6 +33,7 @@ MODELS = {
     "second": os.environ.get("SENTINEL_GPU_OTHER_MODEL", str(MODEL)),
 }
 _MARK = "SENTINEL_GPU_TEST"
+_ENGINE = "VLLM::EngineCore"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -66,8 +68,8 @@ class Machine:
             now = devices.read()
             mine = {pid: gpus for pid, gpus in now.holders.items() if self._is_mine(pid)}
             return replace(now, holders=mine)
-        found = [p.pid for p in psutil.process_iter() if p.name() == "VLLM::EngineCore"]
-        mine = {pid: frozenset() for pid in found if self._is_mine(pid)}
+        engines = (p for p in psutil.process_iter(["name"]) if p.info["name"] == _ENGINE)
+        mine = {p.pid: frozenset() for p in engines if self._is_mine(p.pid)}
         return devices.Reading(time.monotonic(), {}, mine)
 
     def _is_mine(self, pid: int) -> bool:
@@ -99,15 +101,21 @@ class Machine:
 
     def engines(self) -> list[psutil.Process]:
         """The processes of vLLM, one an engine, on the GPU node."""
-        return [p for p in self._below() if p.name() == "VLLM::EngineCore"]
+        return self._below(_ENGINE)
 
     def actors(self) -> list[psutil.Process]:
         """The Ray actors that hold an engine each."""
-        return [p for p in self._below() if p.name().startswith("ray::VllmEng")]
+        return self._below("ray::VllmEng")
 
-    def _below(self) -> list[psutil.Process]:
+    def _below(self, name: str) -> list[psutil.Process]:
+        """Processes below the GPU node whose names begin so; others may end meanwhile."""
         assert self.gpu_node is not None
-        return psutil.Process(self.gpu_node.pid).children(recursive=True)
+        found = []
+        for process in psutil.Process(self.gpu_node.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.name().startswith(name):
+                    found.append(process)
+        return found
 
     def asked(self, *benchmarks: str) -> tuple[int, int]:
         """Requests that engines took for these benchmarks, and different items among them."""

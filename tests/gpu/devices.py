@@ -35,10 +35,17 @@ def visible() -> list[int]:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
         return []
+    found = range(pynvml.nvmlDeviceGetCount())
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
-        return list(range(pynvml.nvmlDeviceGetCount()))
-    return [int(index) for index in chosen.split(",") if index]
+        return list(found)
+    names = [name.strip() for name in chosen.split(",")]
+    return [index for index in found if str(index) in names or _uuid(index) in names]
+
+
+def _uuid(index: int) -> str:
+    told = pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(index))
+    return told.decode() if isinstance(told, bytes) else told
 
 
 def read() -> Reading:

@@ -37,7 +37,7 @@ def test_two_models_at_once(machine: Machine, make_run: Callable[..., Run], note
     together = watch.together(*gpus)
     assert together > 3
     note(
-        gpus={machine.model_of(pid): sorted(on) for pid, on in gpus.items()},
+        gpus=[(machine.model_of(pid), sorted(on)) for pid, on in gpus.items()],
         seconds_together=round(together, 1), seconds=round(seconds),
         items={name: run.stored(name) for name in ("first", "second")},
     )  # fmt: skip
