@@ -22,6 +22,8 @@ ESTIMATORS: tuple[str, ...] = tuple(
     )
 )
 
+_BESIDE = "Where it differs from the file, the results stand beside the experiment's own."
+
 _ANY: Schema = {"type": "string", "default": ""}
 
 #: Numbers of training benchmarks offered in a form.
@@ -37,22 +39,28 @@ def forms(choices: Choices) -> dict[str, Schema]:
     )
     benchmarks = _several(
         "Benchmarks",
-        "Only these, from conf/benchmarks. Empty: those of the experiment. The results stand "
-        "beside the experiment's own and leave them as they are.",
+        f"Only these, from conf/benchmarks. Empty: those of the experiment. {_BESIDE}",
         choices.benchmarks,
     )
     limit: Schema = {
         "title": "Limit",
-        "description": "Only the first items of each benchmark. Empty: as in the experiment.",
+        "description": "Only the first items of each benchmark. Empty: as in the experiment. "
+        f"{_BESIDE}",
         "type": "integer",
         "minimum": 1,
     }
-    judge = _one("Judge", "From conf/judges. Empty: as in the experiment.", choices.judges)
+    judge = _one(
+        "Judge", f"From conf/judges. Empty: as in the experiment. {_BESIDE}", choices.judges
+    )
     estimators = _several(
-        "Estimators", "Names or groups of names. Empty: those of the experiment.", ESTIMATORS
+        "Estimators",
+        f"Names or groups of names. Empty: those of the experiment. {_BESIDE}",
+        ESTIMATORS,
     )
     sizes = _several(
-        "Sizes", "Numbers k of training benchmarks. Empty: those of the experiment.", SIZES
+        "Sizes",
+        f"Numbers k of training benchmarks. Empty: those of the experiment. {_BESIDE}",
+        SIZES,
     )
     swept = {"estimators": estimators, "sizes": sizes}
     return {

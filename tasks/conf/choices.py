@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,9 +14,13 @@ from tasks.conf.benchmarks import Benchmark
 from tasks.conf.experiments import Experiment
 from tasks.conf.models import Model
 from tasks.conf.read import load_experiment, load_judge, load_named, parse_section
+from tasks.conf.sweeps import Sweep
 from tasks.errors import SentinelError
 
 N = TypeVar("N", Model, Benchmark)
+
+#: Characters of a list in a label; with all lists it stays below what file systems and MLflow take.
+_LONG = 70
 
 
 @dataclass(frozen=True)
@@ -61,15 +66,17 @@ class Changes:
 
     @property
     def label(self) -> str:
-        """What makes the results others than the file's; empty where they are comparable with it.
+        """The changes in words; :func:`request` makes it of those that differ from the file.
 
         Models are no part of it: a run of one model completes the same comparison.
         """
-        parts = [f"{len(self.benchmarks)} benchmarks: {', '.join(self.benchmarks)}"] * bool(
+        named = {"estimators": self.estimators, "k =": self.sizes}
+        parts = [f"{len(self.benchmarks)} benchmarks: {_words(self.benchmarks)}"] * bool(
             self.benchmarks
         )
         parts += [f"limit {self.limit}"] * (self.limit is not None)
         parts += [f"judge {self.judge}"] * (self.judge is not None)
+        parts += [f"{name} {_words(values)}" for name, values in named.items() if values]
         return "; ".join(parts)
 
 
@@ -78,6 +85,7 @@ class Request:
     """An experiment with its changes applied, and the models that this run is about.
 
     ``experiment.models`` are all that are compared: those of the file and those chosen beside them.
+    ``label`` says what makes the results others than the file's, and is empty where nothing does.
     """
 
     experiment: Experiment
@@ -90,11 +98,18 @@ class Request:
         words = re.sub(r"[^A-Za-z0-9._]+", "-", self.label).strip("-")
         return f"{self.experiment.name}/{words}" if words else self.experiment.name
 
+    @property
+    def title(self) -> str:
+        """The experiment's name, with the label where there is one."""
+        return f"{self.experiment.name} ({self.label})" if self.label else self.experiment.name
+
 
 def request(path: str | Path, changes: Changes = Changes()) -> Request:
     """Read an experiment and apply changes to it.
 
     Models and benchmarks are found by name in the conf folder, whether the file lists them or not.
+    What is chosen as the file has it is no change; the order of benchmarks and sizes is none
+    either, and of estimators only the first counts, whose scores stand for the sweep.
 
     Raises
     ------
@@ -107,19 +122,65 @@ def request(path: str | Path, changes: Changes = Changes()) -> Request:
     listed = {m.name for m in settings.models}
     fields: dict[str, Any] = {
         "models": (*settings.models, *(m for m in chosen if m.name not in listed)),
-        "benchmarks": _members(
-            root, "benchmarks", changes.benchmarks, settings.benchmarks, Benchmark
+        "benchmarks": _in_order(
+            _members(root, "benchmarks", changes.benchmarks, settings.benchmarks, Benchmark),
+            settings.benchmarks,
         ),
     }
     if changes.limit is not None:
         fields["limit"] = changes.limit
     if changes.judge is not None:
         fields["judge"] = load_judge(root, changes.judge, f"{path}, judge")
-    swept = {k: v for k in ("estimators", "sizes") if (v := getattr(changes, k))}
-    fields["sweep"] = dataclasses.replace(settings.sweep, **swept)
-    whole = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
-    changed = parse_section(Experiment, whole | fields, f"{path}, as changed")
-    return Request(changed, chosen, changes.label)
+    fields["sweep"] = _swept(settings.sweep, changes, f"{path}, as changed: sweep")
+    changed = parse_section(Experiment, _fields(settings) | fields, f"{path}, as changed")
+    return Request(changed, chosen, _differing(changes, changed, settings).label)
+
+
+def _differing(changes: Changes, changed: Experiment, listed: Experiment) -> Changes:
+    """Of the changes, models aside, those that make ``changed`` another than ``listed``."""
+    sweep, before = changed.sweep, listed.sweep
+    names = tuple(b.name for b in changed.benchmarks)
+    return Changes(
+        benchmarks=() if changed.benchmarks == listed.benchmarks else names,
+        limit=None if changed.limit == listed.limit else changes.limit,
+        judge=None if changed.judge == listed.judge else changes.judge,
+        estimators=() if sweep.estimators == before.estimators else changes.estimators,
+        sizes=() if sweep.sizes == before.sizes else changes.sizes,
+    )
+
+
+def _swept(listed: Sweep, changes: Changes, source: str) -> Sweep:
+    """The sweep with other estimators and sizes, if any; the file's own where they are its."""
+    asked = {k: v for k in ("estimators", "sizes") if (v := getattr(changes, k))}
+    sweep = parse_section(Sweep, _fields(listed) | asked, source)
+    if set(sweep.sizes) == set(listed.sizes):
+        sweep = replace(sweep, sizes=listed.sizes)
+    if set(sweep.estimators) == set(listed.estimators) and (
+        sweep.estimators[0] == listed.estimators[0]
+    ):
+        sweep = replace(sweep, estimators=listed.estimators)
+    return sweep
+
+
+def _fields(section: Experiment | Sweep) -> dict[str, Any]:
+    return {f.name: getattr(section, f.name) for f in dataclasses.fields(section)}
+
+
+def _in_order(
+    chosen: tuple[Benchmark, ...], listed: tuple[Benchmark, ...]
+) -> tuple[Benchmark, ...]:
+    """Those that are listed in the order of the list, then the others by name."""
+    others = [b for b in chosen if b not in listed]
+    return (*(b for b in listed if b in chosen), *sorted(others, key=lambda b: b.name))
+
+
+def _words(values: tuple[object, ...]) -> str:
+    """The values; of many the first ones and a digest of all, as they become names of folders."""
+    told = ", ".join(map(str, values))
+    if len(told) <= _LONG:
+        return told
+    first = told[:_LONG].rpartition(", ")[0] or told[:_LONG]
+    return f"{first}, ... {hashlib.sha256(told.encode()).hexdigest()[:8]}"
 
 
 def _members(
