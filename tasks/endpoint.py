@@ -15,14 +15,17 @@ import queue
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import httpx
 import openai
-from openai.types.chat import ChatCompletion
+from openai.types import CompletionUsage
+from openai.types.chat import ChatCompletion, ChatCompletionMessage
+from openai.types.chat.chat_completion import Choice
 
 from tasks.conf import Endpoint
 from tasks.errors import EndpointError, SentinelError
+from tasks.records import storable
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -35,6 +38,9 @@ _SHORT_WAIT_S, _LONGEST_WAIT_S = 60, 3600
 
 # Between two tries after a broken body, which the openai package does not retry.
 _LONGEST_BACKOFF_S = 8.0
+
+# A count beyond it is nonsense, and sums of such would not fit a column.
+_TOO_MANY_TOKENS = 2**40
 
 
 class Refused(Exception):
@@ -179,15 +185,17 @@ class Chat:
                 continue
             except openai.OpenAIError as error:
                 raise self._problem(error) from None
-            except (httpx.HTTPError, ValueError) as error:  # Cut short, or no JSON at all.
+            # Cut short, no JSON at all, or JSON too deep to read.
+            except (httpx.HTTPError, ValueError, RecursionError) as error:
                 if broken == self._endpoint.max_retries:
                     raise self._not_a_completion(what, str(error)) from None
                 broken += 1
                 await asyncio.sleep(min(0.5 * 2**broken, _LONGEST_BACKOFF_S))
                 continue
-            if not getattr(completion, "choices", None):
-                raise self._not_a_completion(what, "no choices")
-            return completion
+            try:
+                return _checked(completion)
+            except ValueError as fault:
+                raise self._not_a_completion(what, str(fault)) from None
 
     def _not_a_completion(self, what: str, why: str) -> NotACompletion:
         return NotACompletion(
@@ -198,6 +206,7 @@ class Chat:
 
     def _public(self, message: str) -> str:
         """Text of a server's message without the key, should the server echo it."""
+        message = storable(message)
         return message.replace(self._key, "***") if len(self._key) > 4 else message
 
     def _problem(self, error: openai.OpenAIError) -> EndpointError:
@@ -222,6 +231,48 @@ class Chat:
         if isinstance(error, openai.APIConnectionError):
             return EndpointError(f"{who} cannot be reached", "start the server or check base_url")
         return Quoting(f"{who}: {self._public(str(error))}", "rerun for what is missing")
+
+
+def _checked(body: Any) -> ChatCompletion:
+    """The body, so that its readers find text or none, and counts of tokens or none.
+
+    The openai package checks no types: a gateway's 200 may hold anything. What the answer does not
+    depend on does not cost it.
+
+    Raises
+    ------
+    ValueError
+        If it is no chat completion; says what is amiss and quotes nothing.
+    """
+    choices = getattr(body, "choices", None)
+    if not choices:
+        raise ValueError("no choices")
+    if not isinstance(choices, list) or not isinstance(choices[0], Choice):
+        raise ValueError("its first choice is no object")
+    message = getattr(choices[0], "message", None)
+    if not isinstance(message, ChatCompletionMessage):
+        raise ValueError("its message is no object")
+    if not isinstance(message.content, str | None):
+        raise ValueError("its content is no text")
+    if message.content is not None:
+        message.content = storable(message.content)
+    body.usage = _counted(body.usage)
+    completion: ChatCompletion = body
+    return completion
+
+
+def _counted(usage: Any) -> CompletionUsage | None:
+    prompt, completion, total = (
+        getattr(usage, f"{kind}_tokens", None) for kind in ("prompt", "completion", "total")
+    )
+    if not (_is_count(prompt) and _is_count(completion)):
+        return None
+    total = total if _is_count(total) else prompt + completion
+    return CompletionUsage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=total)
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < _TOO_MANY_TOKENS
 
 
 class _Ended:

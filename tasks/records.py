@@ -54,6 +54,11 @@ class Status(enum.StrEnum):
 SCORED = {Status.CORRECT: 1, Status.INCORRECT: 0, Status.NO_ANSWER: 0}
 
 
+def storable(text: str) -> str:
+    """Text without lone surrogates, which JSON can spell and no file can hold; U+FFFD for each."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Item:
     """One question with its reference answer.

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import openai
+from pydantic import BaseModel
 
 from entropy.chat import candidates
 from entropy.trace import TraceError
@@ -87,7 +88,7 @@ class OpenAIEngine:
         self, prompt: Prompt, completion: Any, seconds: float
     ) -> tuple[Response, TokenTrace]:
         choice = completion.choices[0]
-        content = choice.logprobs.content if choice.logprobs else None
+        content = getattr(choice.logprobs, "content", None)
         if content is None:
             raise EndpointError(
                 f"model {self._model.name!r}: {self._endpoint.base_url} returns no logprobs",
@@ -95,7 +96,7 @@ class OpenAIEngine:
             )
         try:
             k = (prompt.decoding or self._decoding).top_k
-            top, chosen = candidates([t.model_dump() for t in content], k)
+            top, chosen = candidates(_tokens(content), k)
             trace = TokenTrace.from_logprobs(top, chosen, self._keep_top)
         except TraceError as error:
             raise EndpointError(
@@ -103,7 +104,7 @@ class OpenAIEngine:
                 f"token {error.token}: {error.problem}",
                 error.remedy,
             ) from None
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise EndpointError(
                 f"model {self._model.name!r}, item {prompt.benchmark}/{prompt.item_id}: {error}",
                 "use an endpoint that gives natural logarithms of probabilities",
@@ -132,3 +133,34 @@ class OpenAIEngine:
             error=message,
         )
         return response, TokenTrace.empty()
+
+
+def _tokens(content: Any) -> list[dict[str, Any]]:
+    """``logprobs.content`` as plain documents; the openai package has not looked at their types.
+
+    Raises
+    ------
+    TraceError
+        If one is no token: the row is 0.
+    """
+    remedy = "the server, or a gateway before it, does not keep to the protocol"
+    if not isinstance(content, list):
+        raise TraceError(0, 0, "logprobs.content is no list", remedy)
+    tokens = []
+    for t, token in enumerate(content):
+        plain = token.model_dump(warnings=False) if isinstance(token, BaseModel) else None
+        listed = plain.get("top_logprobs") if plain else None
+        if not _is_candidate(plain) or not (
+            listed is None or (isinstance(listed, list) and all(map(_is_candidate, listed)))
+        ):
+            raise TraceError(0, t, "no token with its log-probability", remedy)
+        tokens.append(plain)
+    return tokens
+
+
+def _is_candidate(value: Any) -> TypeGuard[dict[str, Any]]:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("token"), str)
+        and isinstance(value.get("logprob"), int | float | None)
+    )

@@ -10,7 +10,7 @@ import re
 from typing import Any, NamedTuple
 
 from tasks.judging.prompts import VERDICTS, Form
-from tasks.records import Status
+from tasks.records import Status, storable
 
 #: Characters kept of the answer and the reason a model names.
 KEPT_CHARS = 300
@@ -50,6 +50,8 @@ def read(form: Form, content: str | None, finish: str | None) -> Reading:
         If the reply is not exactly in the format. Reasoning up to ``</think>`` and a code fence
         around the whole are passed over.
     """
+    if not isinstance(content, str | None):
+        raise Unreadable("no text")
     if content is None or not content.strip():
         raise Unreadable("empty")
     if form == "published":
@@ -84,8 +86,10 @@ def _document(body: str) -> Reading:
         raise Unreadable("JSON of another schema")
     if document["verdict"] not in VERDICTS:
         raise Unreadable("JSON with another verdict than asked for")
-    extracted = document["extracted"].strip()[:KEPT_CHARS] or None
-    return Reading(Status(document["verdict"]), extracted, document["reason"].strip()[:KEPT_CHARS])
+    extracted, reason = (
+        storable(document[n].strip()[:KEPT_CHARS]) for n in ("extracted", "reason")
+    )
+    return Reading(Status(document["verdict"]), extracted or None, reason)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
