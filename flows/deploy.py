@@ -90,17 +90,17 @@ class Settings:
     limits: Mapping[str, int] = field(default_factory=dict)
 
 
-def deploy(settings: Settings) -> dict[str, str]:
-    """Register everything; returns the id of each deployment by name.
+def deploy(settings: Settings, choices: Choices) -> dict[str, str]:
+    """Register everything, with forms that offer ``choices``; the id of each deployment by name.
 
     Raises
     ------
     SentinelError
-        If the conf folder holds no experiment, the schedule is no cron line, or (an
-        :class:`EndpointError`) the server does not answer or refuses something.
+        If the schedule is no cron line, or (an :class:`EndpointError`) the server does not answer
+        or refuses something.
     """
     server()
-    schemas = forms(Choices.of(Path("conf")))
+    schemas = forms(choices)
     chosen = _schedules(settings.schedule)
     try:
         return asyncio.run(_deploy(settings, schemas, chosen))
@@ -111,7 +111,7 @@ def deploy(settings: Settings) -> dict[str, str]:
         ) from None
 
 
-def refresh_forms() -> None:
+def refresh_forms(choices: Choices) -> None:
     """Offer in the forms what the conf folder holds by now; all else of the deployments stays.
 
     Raises
@@ -120,7 +120,7 @@ def refresh_forms() -> None:
         As :func:`deploy`; also if there are no deployments yet.
     """
     server()
-    schemas = forms(Choices.of(Path("conf")))
+    schemas = forms(choices)
     try:
         asyncio.run(_refresh(schemas))
     except ObjectNotFound:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.output import ExperimentFile, console
+from flows.commands.output import ExperimentFile, conf_choices, console
 from tasks.host.workspace import Workspace
 
 app = typer.Typer()
@@ -51,7 +51,7 @@ def deploy(
 
         stop_at_signals()  # The first process of a container hears no signal without it.
     limits = {n: at_once for n, at_once in asked.items() if at_once is not None}
-    names = register(Settings((folder or Path()).resolve(), pool, schedule, limits))
+    names = register(Settings((folder or Path()).resolve(), pool, schedule, limits), conf_choices())
     console.print(f"registered in work pool {pool}: {', '.join(names)}")
     if serve:
         from flows.stopped import mark_stopped

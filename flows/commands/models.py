@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.output import console
+from flows.commands.output import CONF, conf_choices, console
 from tasks.errors import SentinelError
 from tasks.host.workspace import Workspace
 
@@ -16,21 +16,20 @@ app = typer.Typer()
 models = typer.Typer(help="Add a model, or announce one, so that its jobs run.")
 app.add_typer(models, name="models")
 
-CONF = Path("conf")
-
 
 @models.command()
 def add(
     file: Annotated[Path, typer.Argument(help="A model's YAML, named as the model.")],
     experiment: Annotated[
-        list[Path], typer.Option(help="Experiment that is to list it; can be repeated.")
+        list[str],
+        typer.Option(help="Experiment that is to list it, by file or name; can be repeated."),
     ],
     announce: Annotated[bool, typer.Option(help="Tell the Prefect server.")] = True,
 ) -> None:
     """Check a model's YAML, copy it to conf/models, add it to experiments, and announce it."""
-    from tasks.planning.added import add_model
+    from tasks.planning.added import add_model, experiment_path
 
-    paths = [path.as_posix() for path in experiment]
+    paths = [experiment_path(given, CONF) for given in experiment]
     name = add_model(file, CONF, paths)
     console.print(f"{name} is in {', '.join(paths)}")
     if announce:
@@ -58,6 +57,7 @@ def announce_models(
     if found:
         _announce(found)
     elif since:
+        conf_choices()
         console.print(f"no model is new since {since}")
     else:
         raise SentinelError("no model is named", "give names, or --since COMMIT")
@@ -69,7 +69,7 @@ def _announce(found: Mapping[str, Sequence[str]]) -> None:
     from flows.deploy import refresh_forms
     from flows.events import model_added, send
 
-    refresh_forms()
+    refresh_forms(conf_choices())
     send([model_added(name, path) for name, paths in found.items() for path in paths])
     for name, paths in found.items():
         console.print(f"announced {name} for {', '.join(paths)}: its run is in the Prefect pages")

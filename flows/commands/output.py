@@ -19,6 +19,10 @@ from tasks.errors import SentinelError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tasks.conf.choices import Choices
+
+CONF = Path("conf")
+
 # A file or pipe has no width of its own; rich's 80 columns would break the tables.
 console = Console(width=None if sys.stdout.isatty() else 120)
 errors = Console(stderr=True)
@@ -61,6 +65,22 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 def show_note(text: str) -> None:
     """Print a remark beside the results, on standard error."""
     errors.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+def conf_choices() -> Choices:
+    """What the conf folder here offers; files that it cannot offer are told.
+
+    Raises
+    ------
+    SentinelError
+        If none of its experiments can be read.
+    """
+    from tasks.conf.choices import Choices
+
+    found = Choices.of(CONF).readable()
+    for told in found.left_out:
+        show_note(f"left out of the forms: {told}")
+    return found
 
 
 def show_written(path: Path, rows: int) -> None:

@@ -13,12 +13,10 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.output import console, errors
+from flows.commands.output import CONF, conf_choices, console, errors
 from tasks.host.workspace import MLFLOW_PORT, PREFECT_PORT, Workspace
 
 app = typer.Typer()
-
-CONF = Path("conf")
 
 
 @app.command()
@@ -53,13 +51,14 @@ def ui(
             from flows.stopped import mark_stopped
             from tasks.host.worker import worker
 
-            deploy(Settings(Path().resolve()))
+            deploy(Settings(Path().resolve()), conf_choices())
             api = os.environ["PREFECT_API_URL"]
             works = running.enter_context(
                 worker(workspace, api, POOL, runs_at_once, mark_stopped)
             ).check
         for name, url in urls.items():
             console.print(f"{name:8} {url}")
+        console.print("In MLflow, Model training (top left) shows the runs of an experiment.")
         console.print("Ctrl-C stops them.")
         until_stopped(works)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import ConfigDict, Field
@@ -13,6 +14,13 @@ Positive = Annotated[int, Field(ge=1)]
 #: What a name looks like, in conf and as the name of a file.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
+#: The same in words.
+NAMES = "a name is made of letters, digits, '.', '_' and '-', the first of them a letter or digit"
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be a name."""
+    return re.fullmatch(NAME, text) is not None
 
 
 def check_prompt(prompt: str | None) -> str | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tasks.conf.base import NAMES, is_name
 from tasks.conf.benchmarks import Benchmark
 from tasks.conf.experiments import Experiment
 from tasks.conf.models import Model
@@ -20,21 +21,25 @@ from tasks.errors import SentinelError
 N = TypeVar("N", Model, Benchmark)
 
 #: Characters of a list in a label; with all lists it stays below what file systems and MLflow take.
-_LONG = 70
+_LONG = 50
 
 
 @dataclass(frozen=True)
 class Choices:
-    """Files of a conf folder: experiments by path, the rest by name; each sorted."""
+    """Files of a conf folder: experiments by path, the rest by name; each sorted.
+
+    ``left_out`` has a line for each file that cannot be chosen, with its path, why, and the remedy.
+    """
 
     experiments: tuple[str, ...]
     models: tuple[str, ...]
     benchmarks: tuple[str, ...]
     judges: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, folder: Path) -> Choices:
-        """What ``folder`` offers.
+        """What ``folder`` offers; its experiments are not read.
 
         Raises
         ------
@@ -50,7 +55,38 @@ class Choices:
                 f"{folder}/experiments holds no YAML file", "run it where the conf folder is"
             )
         paths = tuple(p.as_posix() for p in found.pop("experiments"))
-        return cls(paths, **{kind: tuple(p.stem for p in files) for kind, files in found.items()})
+        named = {kind: tuple(p.stem for p in fs if is_name(p.stem)) for kind, fs in found.items()}
+        others = [p for files in found.values() for p in files if not is_name(p.stem)]
+        return cls(paths, **named, left_out=tuple(f"{p}: {NAMES}; rename it" for p in others))
+
+    def readable(self) -> Choices:
+        """The same without the experiments that are not valid.
+
+        Raises
+        ------
+        SentinelError
+            If none is.
+        """
+        read, unread = read_each(self.experiments)
+        if not read:
+            raise next(iter(unread.values()))
+        told = (f"{error.problem}; {error.remedy}" for error in unread.values())
+        return replace(self, experiments=tuple(read), left_out=(*self.left_out, *told))
+
+
+def read_each(
+    paths: Iterable[str],
+) -> tuple[dict[str, Experiment], dict[str, SentinelError]]:
+    """Experiments by path, and what is wrong with those that cannot be read."""
+    read, unread = {}, {}
+    for path in paths:
+        try:
+            read[path] = load_experiment(path)
+        except SentinelError as error:
+            # The mistake may be in a file that the experiment names.
+            told = error.problem if path in error.problem else f"{path}: {error.problem}"
+            unread[path] = SentinelError(told, error.remedy)
+    return read, unread
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pydantic
 import yaml
 
-from tasks.conf.base import NAME
+from tasks.conf.base import NAMES, is_name
 from tasks.conf.benchmarks import Benchmark
 from tasks.conf.experiments import Experiment
 from tasks.conf.judges import Judge, LlmJudge, RuleJudge
@@ -34,7 +34,9 @@ def load_experiment(path: str | Path) -> Experiment:
     """Read an experiment and every model and benchmark it names.
 
     Names are files beside the experiment's folder: ``conf/experiments/demo.yaml`` finds
-    ``conf/models/NAME.yaml`` and ``conf/benchmarks/NAME.yaml``.
+    ``conf/models/NAME.yaml`` and ``conf/benchmarks/NAME.yaml``. In ``conf/experiments`` an
+    experiment is named as its file: two of one name would share results. A file elsewhere may have
+    any name.
 
     Raises
     ------
@@ -42,7 +44,12 @@ def load_experiment(path: str | Path) -> Experiment:
         For a missing file, YAML that does not parse, an unknown field or name, or a bad value.
     """
     path = Path(path)
-    return _experiment(path, _read(path))
+    found = _experiment(path, _read(path))
+    if path.resolve().parts[-3:-1] != ("conf", "experiments"):
+        return found
+    if not is_name(path.stem):
+        raise SentinelError(f"{path}: {NAMES}", "rename the file, and `name` in it")
+    return _named_as_its_file(found, path.stem, path)
 
 
 def load_sensitivity(path: str | Path) -> Sensitivity:
@@ -113,7 +120,7 @@ def _experiment(path: Path, document: dict[str, Any], source: str | None = None)
 def _with_prompt(root: Path, document: dict[str, Any]) -> dict[str, Any]:
     """The fields with a prompt's text in place of its name; a literal prompt stays as it is."""
     prompt = document.get("prompt")
-    if not isinstance(prompt, str) or not re.fullmatch(NAME, prompt):
+    if not isinstance(prompt, str) or not is_name(prompt):
         return document
     return document | {"prompt": load_named(root, "prompts", prompt, Prompt).text}
 
@@ -173,15 +180,19 @@ def load_named(
 def _find(root: Path, kind: str, name: str, source: str | Path | None = None) -> Path:
     path = root / kind / f"{name}.yaml"
     # A name with slashes or dots in front would lead out of the folder.
-    if not re.fullmatch(NAME, name) or not path.exists():
-        known = sorted(p.stem for p in (root / kind).glob("*.yaml"))
-        near = difflib.get_close_matches(name, known, n=3) or known
-        named_in = f"{source}: " if source else ""
-        raise SentinelError(
-            f"{named_in}{kind[:-1]} {name!r} is unknown: {path} does not exist",
-            f"did you mean {', '.join(near) or 'to create it'}?",
-        )
-    return path
+    if is_name(name) and path.exists():
+        return path
+    files = sorted(p.stem for p in (root / kind).glob("*.yaml"))
+    known = [stem for stem in files if is_name(stem)]
+    near = difflib.get_close_matches(name, known, n=3) or known
+    named_in = f"{source}: " if source else ""
+    raise SentinelError(
+        f"{named_in}{kind[:-1]} {name!r} is unknown: "
+        f"{f'{path} does not exist' if is_name(name) else NAMES}",
+        f"rename {path}, and `name` in it"
+        if name in files
+        else f"did you mean {', '.join(near) or 'to create it'}?",
+    )
 
 
 def _named_as_its_file(item: S, name: str, path: Path) -> S:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.conf import Model, load_experiment, load_named
-from tasks.conf.choices import Choices
+from tasks.conf.choices import Choices, read_each
 from tasks.conf.read import with_name
 from tasks.errors import SentinelError
 from tasks.tables import write_text
@@ -22,7 +22,7 @@ def add_model(file: Path, conf: Path, experiments: Sequence[str]) -> str:
     conf : Path
         The conf folder.
     experiments : sequence of str
-        Paths of experiment files that are to list it.
+        Experiments of that folder that are to list it, as :func:`experiment_path` gives them.
 
     Raises
     ------
@@ -33,10 +33,7 @@ def add_model(file: Path, conf: Path, experiments: Sequence[str]) -> str:
     text = _text(file)
     if file.suffix != ".yaml":
         raise SentinelError(f"{file} is not named as conf files are", f"name it {file.stem}.yaml")
-    known = Choices.of(conf).experiments
-    for path in experiments:
-        if path not in known:
-            raise SentinelError(f"{path} is no experiment", f"name one of {', '.join(known)}")
+    experiments = [experiment_path(path, conf) for path in experiments]
     target = conf / "models" / file.name
     if target.exists() and _text(target) != text:
         raise SentinelError(
@@ -63,8 +60,26 @@ def add_model(file: Path, conf: Path, experiments: Sequence[str]) -> str:
     return file.stem
 
 
+def experiment_path(given: str, conf: Path) -> str:
+    """Path of an experiment of the conf folder, which is given by path or by name.
+
+    Raises
+    ------
+    SentinelError
+        If it has no such experiment.
+    """
+    known = Choices.of(conf).experiments
+    for path in known:
+        if (
+            given in (Path(path).stem, Path(path).name)
+            or Path(given).resolve() == Path(path).resolve()
+        ):
+            return path
+    raise SentinelError(f"{given} is no experiment of {conf}", f"name one of {', '.join(known)}")
+
+
 def listing(model: str, conf: Path) -> list[str]:
-    """Paths of the experiments that list a model.
+    """Paths of the experiments that list a model; those that are not valid are passed over.
 
     Raises
     ------
@@ -73,10 +88,12 @@ def listing(model: str, conf: Path) -> list[str]:
     """
     load_named(conf, "models", model, Model)
     paths = Choices.of(conf).experiments
-    found = [p for p in paths if model in {m.name for m in load_experiment(p).models}]
+    read, unread = read_each(paths)
+    found = [p for p, experiment in read.items() if model in {m.name for m in experiment.models}]
     if not found:
+        mistakes = "".join(f"; {error.problem}" for error in unread.values())
         raise SentinelError(
-            f"no experiment lists the model {model!r}",
+            f"no experiment lists the model {model!r}{mistakes}",
             f"add it with `sentinel models add --experiment`, one of {', '.join(paths)}",
         )
     return found

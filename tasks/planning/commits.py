@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from tasks.conf import Model, load_experiment
-from tasks.conf.choices import Choices
+from tasks.conf.choices import Choices, read_each
 from tasks.errors import SentinelError
 
 
@@ -34,15 +34,12 @@ def listed_since(revision: str, conf: Path) -> list[tuple[str, str]]:
     Raises
     ------
     SentinelError
-        If the folder is in no repository, the revision is unknown, or an experiment is not valid
-        now. One that was not valid then counts as one that listed nothing.
+        If the folder is in no repository, or the revision is unknown. An experiment that is not
+        valid counts as one that lists nothing, now as then.
     """
     _git(conf, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
-    now = {
-        (m.name, path): m
-        for path in Choices.of(conf).experiments
-        for m in load_experiment(path).models
-    }
+    experiments, _ = read_each(Choices.of(conf).experiments)
+    now = {(m.name, path): m for path, e in experiments.items() for m in e.models}
     with tempfile.TemporaryDirectory() as scratch:
         before = Path(scratch) / conf.resolve().name
         before.mkdir()

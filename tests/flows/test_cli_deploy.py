@@ -96,15 +96,21 @@ def test_one_port_for_both_pages(sentinel: Callable, conf: Path) -> None:
     assert "both servers are to use port 4987" in ran.err
 
 
-def test_a_port_that_is_taken(sentinel: Callable, conf: Path) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = other.getsockname()[1]
-        ran = sentinel("ui", "--mlflow-port", port)
+@pytest.mark.parametrize(
+    ("option", "other"), [("--prefect-port", "--mlflow-port"), ("--mlflow-port", "--prefect-port")]
+)
+def test_a_port_that_is_taken(sentinel: Callable, conf: Path, option: str, other: str) -> None:
+    with socket.socket() as listens, socket.socket() as kept:
+        # Nobody else is given this one meanwhile, and who asks for it as a server does may have it.
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for one in (listens, kept):
+            one.bind(("127.0.0.1", 0))
+        listens.listen()
+        port = listens.getsockname()[1]
+        ran = sentinel("ui", option, port, other, kept.getsockname()[1])
     assert ran.status == 2
     assert f"port {port} on 127.0.0.1 is taken" in ran.err
-    assert "--mlflow-port" in ran.err
+    assert f"or choose {option}" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -163,3 +169,15 @@ def test_a_model_is_added_without_a_server(sentinel: Callable, conf: Path, tmp_p
     planned = sentinel("plan", "conf/experiments/e.yaml", "--model", "n")
     assert "n / easy" in planned.out
     assert "m / easy" not in planned.out
+
+
+@pytest.mark.parametrize("words", [("deploy",), ("models", "announce", "m")], ids=" ".join)
+def test_an_experiment_that_is_not_valid_is_told_and_holds_up_no_other(
+    sentinel: Callable, conf: Path, words: tuple[str, ...]
+) -> None:
+    """Both come as far as to need a server."""
+    (conf / "experiments" / "a.yaml").write_text("name: a\nmodels: [m]\n")
+    ran = sentinel(*words)
+    assert "left out of the forms: conf/experiments/a.yaml: benchmarks: " in ran.err
+    assert "no Prefect server is known" in ran.err
+    assert ran.status == 3

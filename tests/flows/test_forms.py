@@ -133,6 +133,52 @@ def test_the_choices_are_the_files_of_the_conf_folder(tmp_path: Path, monkeypatc
     assert (found.models, found.benchmarks, found.judges) == (("m",), (), ("rules",))
 
 
+def conf_of(folder: Path, **experiments: str) -> Path:
+    """A conf folder with a model, two benchmarks and these texts of experiments."""
+    files = {f"experiments/{name}": text for name, text in experiments.items()}
+    files["models/m"] = "{name: m, engine: vllm, model: org/m}"
+    for name in ("x", "y"):
+        files[f"benchmarks/{name}"] = f"{{name: {name}, version: 1, source: {{path: {name}.csv}}}}"
+    for name, text in files.items():
+        path = folder / "conf" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder / "conf"
+
+
+VALID = "{name: %s, models: [m], benchmarks: [x, y], sweep: {sizes: [1]}}"
+
+
+def test_an_experiment_that_is_not_valid_is_not_offered(tmp_path: Path) -> None:
+    """Least of all as the default, which the first one is."""
+    texts = {"a": "models: [", "b": VALID % "b", "c": VALID % "b", "d": VALID % "d"}
+    found = Choices.of(conf_of(tmp_path, **texts)).readable()
+    assert [Path(path).stem for path in found.experiments] == ["b", "d"]
+    assert forms(found)["experiment"]["properties"]["path"]["default"] == found.experiments[0]
+    broken, copied = found.left_out
+    assert "experiments/a.yaml, line 1: not valid YAML" in broken
+    assert "experiments/c.yaml: the name is 'b'; make it 'c'" in copied
+
+
+def test_a_mistake_in_a_model_is_told_with_the_experiments_that_it_keeps_out(
+    tmp_path: Path,
+) -> None:
+    conf = conf_of(tmp_path, e=VALID % "e")
+    (conf / "models" / "m.yaml").write_text("{name: m, engine: vllm}")
+    with pytest.raises(SentinelError, match=r"e\.yaml: .*m\.yaml: model: "):
+        Choices.of(conf).readable()
+
+
+def test_a_file_whose_name_is_none_is_not_offered(tmp_path: Path) -> None:
+    conf = conf_of(tmp_path, e=VALID % "e")
+    (conf / "models" / "m.yaml").rename(conf / "models" / "two words.yaml")
+    found = Choices.of(conf)
+    assert found.models == ()
+    (told,) = found.left_out
+    assert told.endswith("a letter or digit; rename it")
+    assert "two words.yaml: a name is made of letters" in told
+
+
 def test_a_folder_without_experiments_is_told(tmp_path: Path) -> None:
     with pytest.raises(SentinelError, match="holds no YAML file"):
         Choices.of(tmp_path)

@@ -67,8 +67,10 @@ class Site:
             "decoding": {"temperature": 0, "max_tokens": 32},
             "sweep": {"sizes": [1, 2], "estimators": ["ensemble", "atc-max", "constant"]},
         }
-        self.write("conf/experiments/sums.yaml", document | changes)
-        return "conf/experiments/sums.yaml"
+        document |= changes
+        path = f"conf/experiments/{document['name']}.yaml"
+        self.write(path, document)
+        return path
 
     def sentinel(self, *words: str, status: int = 0, timeout: float = 300) -> str:
         """Run a command to its end in this folder; returns what it printed."""

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.conf import load_experiment
 from tasks.errors import SentinelError
-from tasks.planning.added import add_model, listing
+from tasks.planning.added import add_model, experiment_path, listing
 
 EXPERIMENT = """\
 # What to run; this line is kept.
@@ -128,6 +128,24 @@ def test_another_model_of_that_name_is_not_overwritten(conf: Path, tmp_path: Pat
     with pytest.raises(SentinelError, match="another model of that name"):
         add_model(new(tmp_path, model="org/else"), conf, [PATH])
     assert "org/n" in (conf / "models" / "n.yaml").read_text()
+
+
+@pytest.mark.parametrize("given", [PATH, f"./{PATH}", "e", "e.yaml", "/"])
+def test_an_experiment_is_given_by_path_or_name(conf: Path, tmp_path: Path, given: str) -> None:
+    given = str(tmp_path / PATH) if given == "/" else given
+    assert experiment_path(given, conf) == PATH
+    add_model(new(tmp_path), conf, [given])
+    assert listing("n", conf) == [PATH]
+
+
+def test_an_experiment_that_is_not_valid_holds_up_no_other(conf: Path, tmp_path: Path) -> None:
+    Path("conf/experiments/broken.yaml").write_text("models: [")
+    add_model(new(tmp_path), conf, [PATH])
+    assert listing("n", conf) == [PATH]
+    add_model(new(tmp_path).rename(tmp_path / "n.yaml"), conf, [])
+    Path(PATH).write_text(EXPERIMENT)
+    with pytest.raises(SentinelError, match=r"no experiment lists.*; .*broken\.yaml, line 1: not"):
+        listing("n", conf)
 
 
 def test_an_unknown_experiment_is_told(conf: Path, tmp_path: Path) -> None:

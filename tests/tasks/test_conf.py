@@ -260,6 +260,32 @@ def test_a_file_without_fields_is_refused(conf: Conf, text: str) -> None:
     assert "demo.yaml holds no fields" in conf.error()
 
 
+def test_an_experiment_of_the_conf_folder_is_named_as_its_file(conf: Conf, tmp_path: Path) -> None:
+    """Two of one name would share results, the MLflow experiment and the champion."""
+    conf.write("experiments", "copy", yaml.safe_dump(EXPERIMENT))
+    with pytest.raises(SentinelError) as told:
+        load_experiment(conf.root / "experiments" / "copy.yaml")
+    assert "experiments/copy.yaml: the name is 'demo'" in str(told.value)
+    assert "make it 'copy', as the file" in str(told.value)
+    conf.root.rename(elsewhere := tmp_path / "mine")
+    assert load_experiment(elsewhere / "experiments" / "copy.yaml").name == "demo"
+
+
+@pytest.mark.parametrize("name", ["two words", "ü", ".hidden", "a+b"])
+def test_a_file_whose_name_is_none_is_to_be_renamed(conf: Conf, name: str) -> None:
+    conf.model(MODEL, name)
+    conf.experiment(EXPERIMENT | {"models": [name]})
+    message = conf.error()
+    assert f"model {name!r} is unknown: a name is made of letters, digits" in message
+    assert f"rename {conf.root}/models/{name}.yaml" in message
+    # It is not offered to others either.
+    conf.experiment(EXPERIMENT | {"models": [f"{name}s"]})
+    assert "did you mean m?" in conf.error()
+    conf.write("experiments", name, yaml.safe_dump(EXPERIMENT))
+    with pytest.raises(SentinelError, match=r"a name is made of letters(?s:.*)rename the file"):
+        load_experiment(conf.root / "experiments" / f"{name}.yaml")
+
+
 def test_a_missing_file_and_a_folder_are_refused(conf: Conf) -> None:
     with pytest.raises(SentinelError, match=r"none\.yaml does not exist"):
         load_experiment(conf.root / "experiments" / "none.yaml")
