@@ -114,6 +114,22 @@ def _check_reachable(where: str) -> None:
         ) from None
 
 
+@contextmanager
+def signals_as_raised() -> Iterator[None]:
+    """Around a wait for Ray: what a signal handler raises comes out as it was raised.
+
+    Ray makes a ``SystemError`` of it, an ordinary error to whoever collects problems, and a run
+    that is to be cancelled would go on with the next model.
+    """
+    try:
+        yield
+    except SystemError as error:
+        raised = error.__cause__
+        if raised is None or isinstance(raised, Exception):
+            raise
+        raise raised from None
+
+
 def workers() -> int:
     """Number of CPUs of the joined cluster, at least 1: how many tasks can run at once."""
     return max(1, int(ray.cluster_resources().get("CPU", 1)))

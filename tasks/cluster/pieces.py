@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import ray
 import ray.exceptions
 
-from tasks.cluster.joining import problem_of
+from tasks.cluster.joining import problem_of, signals_as_raised
 from tasks.cluster.room import SWEEPING, Waiting
 from tasks.storage.store import Store
 
@@ -52,7 +52,8 @@ def compute_pieces(
 
 def _result(task: ray.ObjectRef) -> bytes:
     try:
-        content: bytes = ray.get(task)
+        with signals_as_raised():
+            content: bytes = ray.get(task)
     except ray.exceptions.RayError as error:
         if problem := problem_of(error, "the sweep"):
             raise problem from None
@@ -64,7 +65,8 @@ def _finished(waiting: list[ray.ObjectRef]) -> Iterator[ray.ObjectRef]:
     remedy = "join a node with CPUs that is not labelled `node-type=gpu`"
     room = Waiting("the sweep", "its tasks", SWEEPING, remedy)
     while waiting:
-        ready, waiting = ray.wait(waiting, num_returns=1, timeout=_STEP_S)
+        with signals_as_raised():
+            ready, waiting = ray.wait(waiting, num_returns=1, timeout=_STEP_S)
         yield from ready
         if not ready:
             room.check()
