@@ -6,6 +6,11 @@ import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import openai
+import pytest
+from openai.resources.chat.completions import AsyncCompletions
+from openai.types.chat import ChatCompletion
+
 HALF, QUARTER = -0.6931472, -1.3862944
 
 
@@ -34,6 +39,7 @@ class Server:
         self.bodies: list[dict] = []
         self.times: list[float] = []
         self.at_once = self.most_at_once = 0
+        self._closed = threading.Event()
         lock, server = threading.Lock(), self
 
         class Handler(BaseHTTPRequestHandler):
@@ -74,6 +80,30 @@ class Server:
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
         threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
 
+    def never(self, *_: object) -> tuple[int, dict, None]:
+        """A rule that keeps silent until the server is closed."""
+        self._closed.wait()
+        return 200, {}, None
+
     def close(self) -> None:
+        self._closed.set()
         self._http.shutdown()
         self._http.server_close()
+
+
+def impatient(monkeypatch: pytest.MonkeyPatch, of: Callable[[dict], bool]) -> list[float]:
+    """Have clients give up soon on requests that are some ``of`` these, and on no other.
+
+    Others keep the time that a busy machine may need. Returns, as it fills, how many seconds a
+    client would have waited for each of the former.
+    """
+    create, meant = AsyncCompletions.create, []
+
+    async def hurried(self: AsyncCompletions, **request: object) -> ChatCompletion:
+        if of(request):
+            meant.append(self._client.timeout)
+            request["timeout"] = openai.Timeout(30, read=0.1)
+        return await create(self, **request)
+
+    monkeypatch.setattr(AsyncCompletions, "create", hurried)
+    return meant

@@ -11,6 +11,10 @@ from pathlib import Path
 for _name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM"):
     os.environ[f"{_name}_NUM_THREADS"] = "1"
 
+# Before Typer is imported: it reads these once, and colours or folds what the tests compare.
+for _name in ("GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS", "TERMINAL_WIDTH"):
+    os.environ.pop(_name, None)
+
 # As the command line does: what the tests import stays, and is not searched for circles.
 gc.set_threshold(20_000, 20, 20)
 

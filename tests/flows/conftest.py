@@ -26,6 +26,8 @@ def sentinel(monkeypatch, capsys) -> Callable[..., Ran]:
 
     def run(*words: object) -> Ran:
         monkeypatch.setattr(sys, "argv", ["sentinel", *map(str, words)])
+        # No message is broken into lines where the length of a temporary path happens to say so.
+        monkeypatch.setenv("COLUMNS", "1000")
         with pytest.raises(SystemExit) as ended:
             cli.main()
         out, err = capsys.readouterr()

@@ -158,7 +158,7 @@ def in_terminal(words: list[object], keys: str, folder: Path) -> tuple[str, int]
         env=os.environ | {"TERM": "xterm", "COLUMNS": "100", "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     os.close(slave)
-    seen, deadline = "", time.monotonic() + 60
+    seen, deadline = "", time.monotonic() + 300
 
     def read() -> str:
         assert time.monotonic() < deadline, seen

@@ -1,6 +1,7 @@
 """Progress of a step: what reaches the server, and that a server that is away ends no work."""
 
 import logging
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -12,8 +13,9 @@ from flows.progress import Progress
 
 @pytest.fixture
 def shown(monkeypatch) -> list[float]:
-    """Percentages that reached the server."""
+    """Percentages that reached the server, at a moment that does not pass."""
     reached: list[float] = []
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: 1000.0))
     monkeypatch.setattr(progress, "get_run_logger", lambda: logging.getLogger("tasks.test"))
     monkeypatch.setattr(progress, "create_progress_artifact", lambda *_, **__: "bar")
     monkeypatch.setattr(progress, "update_progress_artifact", lambda _, p: reached.append(p))
@@ -25,6 +27,15 @@ def test_calls_in_quick_succession_are_one_and_the_end_is_full(shown) -> None:
         for done in range(1, 5):
             report(done, 8)
     assert shown == [12.5, 100.0]
+
+
+def test_calls_that_are_seconds_apart_are_all_shown(shown, monkeypatch) -> None:
+    with Progress("work") as report:
+        for done in range(1, 3):
+            now = SimpleNamespace(monotonic=lambda done=done: 2000.0 + 2 * done)
+            monkeypatch.setattr(progress, "time", now)
+            report(done, 8)
+    assert shown == [12.5, 25.0, 100.0]
 
 
 def test_work_that_failed_leaves_the_bar_where_it_was(shown) -> None:

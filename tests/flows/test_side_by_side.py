@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from flows import side_by_side as module
 from flows.side_by_side import side_by_side
 
 
@@ -23,23 +24,30 @@ def test_all_are_done_and_the_first_error_is_raised_after_all_have_ended() -> No
     assert sorted(done) == [2, 3]
 
 
-def test_an_interrupt_leaves_at_once_what_is_under_way_and_starts_nothing_more() -> None:
-    let_go, started = threading.Event(), []
+def test_an_interrupt_leaves_at_once_what_is_under_way_and_starts_nothing_more(monkeypatch) -> None:
+    waits, let_go, started, ended = threading.Event(), threading.Event(), {}, []
+    wait = module.wait
+
+    def told(calls: list) -> None:
+        waits.set()
+        wait(calls)
 
     def work(number: int) -> None:
-        started.append(number)
-        time.sleep(1)  # The main thread waits by now, on a busy machine too.
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        let_go.wait(30)
+        started[number] = threading.current_thread()
+        if number == 0:
+            waits.wait(60)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            let_go.wait(60)
+        ended.append(number)
 
+    monkeypatch.setattr(module, "wait", told)
     # A shell that starts the tests in the background has Python ignore interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    start = time.monotonic()
     try:
         with pytest.raises(KeyboardInterrupt):
             side_by_side(work, range(3), at_once=1)
-        assert time.monotonic() - start < 10
+        assert ended == []
     finally:
         let_go.set()
-    time.sleep(0.2)
-    assert started == [0]
+    started[0].join(60)
+    assert ended == list(started) == [0]

@@ -2,13 +2,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tasks.judging import symbolic
 from tasks.judging.guard import MAX_CHARS, objection
 from tasks.judging.symbolic import Outcome, SymbolicPool, SymPyUnavailableError
 
@@ -25,14 +25,14 @@ def children() -> set[int]:
     }
 
 
-def test_an_endless_comparison_is_killed_and_the_pool_goes_on() -> None:
+def test_an_endless_comparison_is_killed_and_the_pool_goes_on(monkeypatch) -> None:
+    # Only the kernel's limit of CPU time can end it before the test runs out of time.
+    monkeypatch.setattr(symbolic, "WALL_FACTOR", 1e5)
     before = children()
     with SymbolicPool(1, deadline_s=1.0) as pool:
         assert pool("1", "1").outcome is Outcome.EQUAL
         (victim,) = children() - before
-        start = time.monotonic()
         assert pool("1", ENDLESS).outcome is Outcome.TIMEOUT
-        assert time.monotonic() - start < 10  # The wall-clock limit alone would take 12.
         assert pool.kills == 1
         assert not psutil.pid_exists(victim)
         assert pool("x+1", "1+x").outcome is Outcome.EQUAL
@@ -79,7 +79,7 @@ def test_children_do_not_outlive_a_killed_parent(work: str) -> None:
     assert orphans
     parent.kill()
     parent.wait()
-    _, alive = psutil.wait_procs(orphans, timeout=20)
+    _, alive = psutil.wait_procs(orphans, timeout=120)
     assert not alive
 
 

@@ -11,10 +11,11 @@ import pytest
 
 from tasks.engines.contract import Batch
 from tasks.errors import EndpointError, EngineDied, SentinelError
-from tasks.generation.claims import Line
 from tasks.generation.generate import generate, missing
 from tasks.jobs import items_digest
 from tasks.signals.profile import profile_artefact
+from tasks.storage import claims
+from tasks.storage.store import Store, part_name
 from tasks.verdicts.stored import judge_artefact
 from tests.tasks.doubles import ListedPool, items_of
 
@@ -91,7 +92,59 @@ def test_an_engine_that_dies_costs_its_batch_and_no_other(make_job, store) -> No
     assert done
 
 
-def test_what_another_run_stored_meanwhile_is_not_asked_again(make_job, store) -> None:
+def test_a_store_that_cannot_be_read_for_a_moment_loses_no_answers(
+    make_job, store, monkeypatch
+) -> None:
+    """The look whether another run has stored a batch fails while other batches are in flight."""
+    looks, there = [], Store.exists
+
+    def exists(self, path):
+        looks.append(path)
+        if len(looks) == 2:
+            raise DOWN
+        return there(self, path)
+
+    monkeypatch.setattr(Store, "exists", exists)
+    pool = ListedPool(width=3)
+    generate(make_job(), ITEMS, pool, store)
+    assert len(looks) == 4
+    assert sorted(pool.asked) == IDS
+    assert make_job().responses(store).done() == set(IDS)
+
+
+def test_a_batch_that_cannot_be_stored_costs_itself_and_no_other(
+    make_job, store, monkeypatch
+) -> None:
+    """Three engines: two batches are in flight when the first cannot be stored."""
+    together, written = threading.Barrier(3), threading.Event()
+
+    class Together(ListedPool):
+        def generate(self, prompts):
+            together.wait(60)
+            if prompts[0].item_id != "i00":
+                assert written.wait(60)
+            return super().generate(prompts)
+
+    write = Store.write_table
+
+    def write_table(self, path, table, *, once=False):
+        if "i00" in table["item_id"].to_pylist():
+            written.set()
+            raise SentinelError("no space left", "make room")
+        write(self, path, table, once=once)
+
+    monkeypatch.setattr(Store, "write_table", write_table)
+    pool = Together(width=3)
+    with pytest.raises(SentinelError, match="no space left"):
+        generate(make_job(), ITEMS, pool, store)
+    assert make_job().responses(store).done() == set(IDS[3:9])
+    assert len(pool.calls) == 3  # Nothing was sent after the problem.
+    assert claims_in(make_job(), store) == []
+
+
+def test_what_another_run_stored_meanwhile_is_not_asked_again(make_job, store, monkeypatch) -> None:
+    """The other run takes this one, which waits for it here, for a killed one."""
+    monkeypatch.setattr(claims, "PATIENCE_S", 0.0)
     job, other = make_job(), ListedPool()
 
     class Overtaken(ListedPool):
@@ -138,40 +191,112 @@ def test_two_runs_at_once_take_different_batches(make_job, store, last_s) -> Non
     asked = Counter(pools[0].asked + pools[1].asked)
     assert asked == dict.fromkeys(items["item_id"].to_pylist(), 1)
     assert min(len(pool.calls) for pool in pools) >= 2
-    assert claims(job, store) == []
+    assert claims_in(job, store) == []
 
 
-def test_a_batch_that_a_killed_run_had_in_hand_is_answered_last_and_without_waiting(
-    make_job, store
+def test_a_run_that_starts_later_leaves_to_the_first_what_it_has_in_hand(make_job, store) -> None:
+    """One batch is all there is, and the second run starts while it is being answered."""
+    job, looks, asked_twice = make_job(batch_items=64), [], threading.Event()
+    in_hand, looked = threading.Event(), threading.Event()
+
+    class Looking(Store):
+        def read_bytes(self, path):
+            looks.append(path)
+            if len(looks) == 3:
+                looked.set()
+            return super().read_bytes(path)
+
+    class Long(ListedPool):
+        def generate(self, prompts):
+            in_hand.set()
+            assert looked.wait(60)
+            return super().generate(prompts)
+
+    class Second(ListedPool):
+        def generate(self, prompts):
+            asked_twice.set()
+            looked.set()
+            return super().generate(prompts)
+
+    pool, later = Long(), Second()
+    first = threading.Thread(target=generate, args=(job, ITEMS, pool, store))
+    first.start()
+    assert in_hand.wait(60)
+    generate(job, ITEMS, later, Looking(store.root))
+    first.join()
+    assert not asked_twice.is_set()
+    assert (pool.asked, later.asked) == (IDS, [])
+
+
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_what_killed_runs_had_in_hand_is_answered_last_and_after_one_patience(
+    make_job, store, monkeypatch
 ) -> None:
-    job = make_job()
-    prompts = missing(job, ITEMS, store)
-    Line([prompts[:3]], job.responses(store)).take(idle=True)  # Killed: never given back.
-    assert len(claims(job, store)) == 1
-    pool, begun = ListedPool(), time.monotonic()
+    job, clock = make_job(), Clock()
+    monkeypatch.setattr(claims, "time", clock)
+    monkeypatch.setattr(f"{generate.__module__}.time", clock)
+    killed(job, store, IDS[:3])
+    killed(job, store, IDS[6:9])
+    assert len(claims_in(job, store)) == 2
+    pool = ListedPool()
     generate(job, ITEMS, pool, store)
-    assert pool.asked == IDS[3:] + IDS[:3]
-    assert time.monotonic() - begun < 5
-    assert claims(job, store) == []
+    assert pool.asked == IDS[3:6] + IDS[9:] + IDS[:3] + IDS[6:9]
+    assert clock.now == claims.PATIENCE_S
+    assert claims_in(job, store) == []
 
 
-def test_a_run_that_claimed_something_lately_is_left_to_it(make_job, store) -> None:
-    job = make_job()
-    batches = [missing(job, ITEMS, store)[:3]]
-    mine, other = (Line(batches, job.responses(store)) for _ in range(2))
-    assert other.take(idle=True) == batches[0]
-    assert mine.take(idle=True) is None
-    late = Line(batches, job.responses(store))  # For all it knows, the other was killed.
-    assert late.take(idle=True) == batches[0]
+def test_a_run_whose_engines_wait_for_room_gives_no_sign_of_life(
+    make_job, store, monkeypatch
+) -> None:
+    """It may wait for what another run holds, and that one must not wait for it."""
+    monkeypatch.setattr(claims, "HEARTBEAT_S", 0.01)
+    job = make_job(batch_items=64)
+
+    class Homeless(ListedPool):
+        asked_for = threading.Semaphore(0)
+
+        @property
+        def seated(self):
+            self.asked_for.release()
+            return False
+
+        def generate(self, prompts):
+            (claim,) = claims_in(job, store)
+            before = store.read_bytes(claim)
+            assert all(self.asked_for.acquire(timeout=60) for _ in range(5))
+            self.unchanged = store.read_bytes(claim) == before
+            return super().generate(prompts)
+
+    pool = Homeless()
+    generate(job, ITEMS, pool, store)
+    assert pool.unchanged
 
 
 def test_a_batch_that_could_not_be_answered_is_given_back(make_job, store) -> None:
     with pytest.raises(EndpointError):
         generate(make_job(), ITEMS, ListedPool({1: (2, DOWN)}), store)
-    assert claims(make_job(), store) == []
+    assert claims_in(make_job(), store) == []
 
 
-def claims(job, store) -> list[str]:
+def killed(job, store, ids: list[str]) -> None:
+    """A run that took one batch and was killed: it never gives it back."""
+    name = part_name((job.benchmark.name, item) for item in ids)
+    assert claims.Line([name], job.responses(store), lambda name: False).take() == name
+
+
+def claims_in(job, store) -> list[str]:
     return [p for p in store.list(job.responses(store).address) if "claim" in p]
 
 

@@ -12,7 +12,7 @@ from tasks.engines.contract import Batch, Prompt
 from tasks.engines.openai import OpenAIEngine
 from tasks.engines.pool import EnginePool
 from tasks.errors import EndpointError, SentinelError
-from tests.chat_server import HALF, QUARTER, Server, answer
+from tests.chat_server import HALF, QUARTER, Server, answer, impatient
 
 KEY = "sk-very-secret-0123456789"
 
@@ -241,15 +241,15 @@ def test_a_server_that_is_not_there_is_named_with_a_remedy(engine) -> None:
     assert "start the server or check base_url" in message
 
 
-def test_a_server_that_does_not_answer_in_time_is_named_with_the_time(engine, server) -> None:
-    def late(*_) -> tuple:
-        time.sleep(1.0)
-        return 200, {}, answer()
-
-    server.rule = only("1", late)
-    batch = engine(timeout_s=0.3).generate(prompts(2))
+def test_a_server_that_does_not_answer_in_time_is_named_with_the_time(
+    engine, server, monkeypatch
+) -> None:
+    server.rule = only("1", server.never)
+    waits = impatient(monkeypatch, lambda body: body["messages"][0]["content"] == "question 1")
+    batch = engine(timeout_s=29.5).generate(prompts(2))
     assert batch.table["item_id"].to_pylist() == ["i0"]
-    assert "did not answer within 0.3 s" in problem(batch)
+    assert "did not answer within 29.5 s" in problem(batch)
+    assert waits == [29.5]
 
 
 # Pace
