@@ -23,7 +23,7 @@ from tasks.sweeps.results import Results, results
 from tasks.tracking.track import Tracker
 
 
-@task(task_run_name="publish {asked.experiment.name}")
+@task(task_run_name="publish {asked.title}")
 def publish(
     asked: Request,
     joined: Mapping[str, Joined],
@@ -37,7 +37,7 @@ def publish(
     ``left_out`` says of models that are not compared why.
     """
     logger = get_run_logger()
-    name, settings = asked.experiment.name, asked.experiment.sweep
+    name, title, settings = asked.experiment.name, asked.title, asked.experiment.sweep
     found = results(splits, joined, settings.estimators[0], settings.seed)
     inputs = gather(
         asked.experiment, items, joined, splits, workspace.store, left_out, folder=asked.folder
@@ -45,15 +45,20 @@ def publish(
     page = report(inputs)
     folder = found.write(workspace.store, asked.folder, page)
     logger.info("report, tables and figures: %s", folder)
-    create_markdown_artifact(found.text(), key="results", description=f"Results of {name}")
+    create_markdown_artifact(found.text(), key="results", description=f"Results of {title}")
     rows = json.loads(found.estimates.to_json(orient="records", double_precision=3))
     create_table_artifact(rows, key="estimates", description=found.caption)
-    show_figures(found.figures, name)
+    show_figures(found.figures, title)
     tracker = Tracker(name, workspace.tracking_uri, workspace.artifacts, workspace.mlflow_page)
     tracked = tracker.log_sweep(
         asked, joined, splits, found.figures, {**found.notes, **left_out}, found.text(), page
     )
-    create_link_artifact(tracked.url, "MLflow run", key="mlflow", description=f"Sweep of {name}")
-    create_link_artifact(tracked.report, "Report", key="report", description=f"Report on {name}")
-    logger.info("MLflow: %s", tracked.url)
+    create_link_artifact(
+        tracked.url,
+        "MLflow run",
+        key="mlflow",
+        description=f"Sweep of {title}, among [all of the experiment]({tracked.all_runs})",
+    )
+    create_link_artifact(tracked.report, "Report", key="report", description=f"Report on {title}")
+    logger.info("MLflow: %s, among %s", tracked.url, tracked.all_runs)
     return found

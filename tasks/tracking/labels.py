@@ -19,6 +19,26 @@ from tasks.sweeps.sweep import estimator_configs
 IDENTIFYING = ("label", "k", "estimators", "path", "seed")
 
 
+def short_number(sweep: str) -> str:
+    """What stands in the names of a sweep's runs for the tag ``sentinel.sweep``: how it begins.
+
+    Two sweeps may differ in nothing else that a name has room for, such as sizes or seed.
+    """
+    return sweep[:4]
+
+
+def sweep_name(asked: Request, number: str) -> str:
+    """Name of a parent run, such as ``demo sweep d361: ensemble + 5 (limit 12)``.
+
+    After the sweep's number stand the estimator whose scores it carries, how many others there are,
+    and the label: a chart cuts the ends of names.
+    """
+    first, *others = (c.name for c in estimator_configs(asked.experiment.sweep.estimators))
+    more = f" + {len(others)}" if others else ""
+    label = f" ({asked.label})" if asked.label else ""
+    return f"{asked.experiment.name} sweep {number}: {first}{more}{label}"
+
+
 def sweep_tags(asked: Request, joined: Mapping[str, Joined]) -> dict[str, str]:
     """Tags of a sweep; those on data and benchmarks are about the models in ``joined``.
 

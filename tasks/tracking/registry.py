@@ -28,6 +28,7 @@ from estimators.config import DEFAULT
 from tasks.errors import SentinelError
 from tasks.tracking.estimator import ABOUT, OUTPUT, TrainedEstimator
 from tasks.tracking.runs import Runs, Wanted, connect, was_faster
+from tasks.tracking.told import public, told
 
 #: Alias of the version in use.
 CHAMPION = "champion"
@@ -127,9 +128,10 @@ def load_registered(uri: str, name: str, alias: str = CHAMPION) -> TrainedEstima
                 )
             )
             return TrainedEstimator.load(next(folder.rglob(ABOUT), folder / ABOUT).parent)
-    except (MlflowException, OSError) as error:
+    except (MlflowException, OSError, ImportError) as error:
         raise SentinelError(
-            f"the registered estimator {name}@{alias} cannot be read from MLflow: {error}",
+            f"the registered estimator {name}@{alias} cannot be read from MLflow at {public(uri)}: "
+            f"{told(uri, error)}",
             "check MLFLOW_TRACKING_URI, and whether its artifacts were deleted",
         ) from None
 

@@ -297,7 +297,8 @@ def experiment_id(client: MlflowClient, name: str, location: str | None) -> str:
     return str(found.experiment_id)
 
 
-# Opens the experiment on its runs and charts; MLflow's default is a page for chat traces.
+# What the experiment is about. The pages of MLflow 3.17 open it on chat traces nevertheless, where
+# the address does not ask for its runs.
 _PAGES = {"mlflow.experimentKind": "custom_model_development"}
 
 

@@ -33,11 +33,17 @@ from tasks.tracking.labels import (
     estimator_tags,
     metrics_of,
     shared_metrics_of,
+    short_number,
+    sweep_name,
     sweep_tags,
     trained_on,
 )
 from tasks.tracking.registry import register
 from tasks.tracking.runs import Runs, Wanted, connect, experiment_id
+from tasks.tracking.told import public, told
+
+# MLflow's pages open on chat traces, and list no runs, unless an address asks for the other half.
+_RUNS_AND_CHARTS = "?workflowType=machine_learning"
 
 
 @dataclass(frozen=True)
@@ -46,12 +52,30 @@ class TrackedSweep:
 
     experiment_id: str
     run_id: str
-    url: str
+    page: str
+
+    @property
+    def url(self) -> str:
+        """Page of its parent run."""
+        return self._run + _RUNS_AND_CHARTS
 
     @property
     def report(self) -> str:
         """Page of the report among the run's artifacts."""
-        return f"{self.url}/artifacts/report.html"
+        return f"{self._run}/artifacts/report.html{_RUNS_AND_CHARTS}"
+
+    @property
+    def all_runs(self) -> str:
+        """List of the experiment's runs."""
+        return self._experiment + _RUNS_AND_CHARTS
+
+    @property
+    def _run(self) -> str:
+        return f"{self._experiment}/runs/{self.run_id}"
+
+    @property
+    def _experiment(self) -> str:
+        return f"{self.page}/#/experiments/{self.experiment_id}"
 
 
 class Tracker:
@@ -119,13 +143,16 @@ class Tracker:
         name, settings = asked.experiment.name, asked.experiment.sweep
         labelled = [asked.label] * bool(asked.label)
         sweep = {"sweep": digest([name, dataclasses.asdict(settings), *labelled])}
+        number = short_number(sweep["sweep"])
         tables = {model: by_size(table) for model, table in splits.items()}
         shared = shared_benchmarks(joined)
         compared = tables if shared is None else _compared(splits, shared)
         children = [
             child
             for model, table in splits.items()
-            for child in _children(asked, joined[model], table, tables[model], compared, shared)
+            for child in _children(
+                asked, number, joined[model], table, tables[model], compared, shared
+            )
         ]
 
         def files(folder: Path) -> None:
@@ -148,7 +175,7 @@ class Tracker:
         tags |= {"models": ", ".join(splits), "estimator": first}
         parent = Wanted(
             identity={"kind": "sweep"},
-            name=" ".join([name, "sweep", *(f"({label})" for label in labelled)]),
+            name=sweep_name(asked, number),
             tags=tags,
             params={"label": "as in the file"} | {k: tags[k] for k in IDENTIFYING if k in tags},
             metrics=metrics_of(_over_models(compared, first)),
@@ -235,9 +262,7 @@ class Tracker:
     ) -> TrackedSweep:
         with _usable(self._uri):
             run_id = self._runs.settle(group, parent, children).info.run_id
-        experiment = self._runs.experiment_id
-        url = f"{self._page}/#/experiments/{experiment}/runs/{run_id}"
-        return TrackedSweep(experiment, run_id, url)
+        return TrackedSweep(self._runs.experiment_id, run_id, self._page)
 
 
 @contextmanager
@@ -245,9 +270,9 @@ def _usable(uri: str) -> Iterator[None]:
     """Tell what MLflow says as an error with a remedy."""
     try:
         yield
-    except (MlflowException, OSError) as error:
+    except (MlflowException, OSError, ImportError) as error:
         raise SentinelError(
-            f"MLflow at {_public(uri)} cannot be used: {error}",
+            f"MLflow at {public(uri)} cannot be used: {told(uri, error)}",
             "start the server or check MLFLOW_TRACKING_URI; the sweep itself is stored",
         ) from None
 
@@ -269,6 +294,7 @@ def _over_models(tables: Mapping[str, pd.DataFrame], estimator: str) -> pd.DataF
 
 def _children(
     asked: Request,
+    number: str,
     joined: Joined,
     splits: pa.Table,
     table: pd.DataFrame,
@@ -294,7 +320,7 @@ def _children(
         described = estimator_tags(model, estimator)
         yield Wanted(
             identity={"kind": "estimator", "model": model, "estimator": estimator},
-            name=f"{model} {estimator}",
+            name=f"{model} {estimator} {number}",
             tags=tags | described,
             params=described,
             metrics=metrics,
@@ -303,9 +329,3 @@ def _children(
 
 def _hash(contents: Iterable[bytes], text: str = "") -> str:
     return hashlib.sha256(b"".join(contents) + text.encode()).hexdigest()
-
-
-def _public(uri: str) -> str:
-    """A URI without the password it may hold."""
-    head, at, tail = uri.rpartition("@")
-    return f"{head.split('://')[0]}://***@{tail}" if at else uri

@@ -23,6 +23,9 @@ Page = playwright.Page
 
 ITEMS = 24
 
+#: What the names of its sweeps say of the estimators.
+SWEPT = "ensemble + 2"
+
 #: Where MLflow 3's pages close the assistant that covers a quarter of them; it has no name.
 _ASSISTANT = (1244, 36)
 
@@ -162,10 +165,13 @@ def test_the_link_leads_to_the_sweep_in_mlflow(site: Site, page: Page, keep) -> 
     address = link.get_attribute("href")
     assert address.startswith(site.mlflow)
     page.goto(address)
-    page.get_by_text("sums sweep").first.wait_for()
+    page.get_by_text(re.compile("^sums sweep [0-9a-f]{4}: ensemble")).first.wait_for()
     page.get_by_text("small ensemble").first.wait_for()
     page.mouse.click(*_ASSISTANT)
     keep("mlflow-run")
+    # From there one goes back to the list of runs, and not to MLflow's pages of chats.
+    page.get_by_role("link", name="Runs", exact=True).first.click()
+    page.get_by_text(re.compile(r"\d+ matching runs")).first.wait_for()
     page.goto(f"{site.mlflow}/#/models/sums-small/versions/1")
     page.get_by_text("champion").first.wait_for()
     page.get_by_text("Estimates the accuracy of").first.wait_for()
@@ -184,7 +190,11 @@ def test_two_sweeps_are_compared_in_mlflow(site: Site, page: Page, keep) -> None
     client = MlflowClient(site.mlflow)
     found = client.get_experiment_by_name("sums").experiment_id
     sweeps = client.search_runs([found], "tags.`sentinel.kind` = 'sweep'")
-    assert {run.info.run_name for run in sweeps} == {"sums sweep", "sums sweep (limit 12)"}
+    names = {run.info.run_name for run in sweeps}
+    assert sorted(re.sub(" [0-9a-f]{4}", "", name) for name in names) == [
+        f"sums sweep: {SWEPT}",
+        f"sums sweep: {SWEPT} (limit 12)",
+    ]
     # The search that the docs give for sweeps: beside them stand the runs of their estimators.
     search = urllib.parse.quote("tags.`sentinel.kind` = 'sweep'")
     runs = f"{site.mlflow}/#/experiments/{found}/runs?searchFilter={search}"
@@ -200,11 +210,11 @@ def test_two_sweeps_are_compared_in_mlflow(site: Site, page: Page, keep) -> None
             break
     page.get_by_role("button", name="Compare", exact=True).click()
     page.get_by_text("Comparing 2 Runs").first.wait_for()
-    for shown in ("sums sweep", "sums sweep (limit 12)", "aee", "rho"):
+    for shown in (*names, "aee", "rho"):
         page.get_by_text(shown, exact=True).first.wait_for()
     keep("mlflow-compare")
     page.goto(f"{runs}&compareRunsMode=CHART")
     page.get_by_text("Model metrics").first.wait_for()
-    for shown in ("sums sweep (aee)", "sums sweep (limit 12) (aee)"):
-        page.get_by_text(shown).first.wait_for()
+    for name in names:
+        page.get_by_text(f"{name} (aee)").first.wait_for()
     keep("mlflow-charts")

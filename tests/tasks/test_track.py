@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from tasks.conf import Experiment
 from tasks.errors import SentinelError
 from tasks.tracking.track import Tracker
 from tests.tasks import tracked
-from tests.tasks.tracked import NAMES, active, joined, points, splits, whole
+from tests.tasks.tracked import NAMES, active, joined, points, splits, unnumbered, whole
 
 pytestmark = pytest.mark.slow  # MLflow makes its database, which takes seconds.
 
@@ -35,8 +37,12 @@ def named(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def log(database: str, named: str, tmp_path: Path, make_experiment) -> tracked.Log:
-    base = make_experiment(name=named, benchmarks=tracked.benchmarks(), sweep={"sizes": (1, 2)})
+def base(named: str, make_experiment) -> Experiment:
+    return make_experiment(name=named, benchmarks=tracked.benchmarks(), sweep={"sizes": (1, 2)})
+
+
+@pytest.fixture
+def log(base: Experiment, database: str, named: str, tmp_path: Path) -> tracked.Log:
     return functools.partial(tracked.log, base, database, tmp_path, experiment=named)
 
 
@@ -91,6 +97,18 @@ def test_a_changed_sweep_shows_its_present_values_only(log, client, named) -> No
     assert len(active(client, "sweep", named)) == 1
 
 
+def test_another_version_of_a_benchmark_replaces_the_sweep(
+    base, database, client, named, tmp_path
+) -> None:
+    tracked.log(base, database, tmp_path, joined("m"), experiment=named)
+    raised = dataclasses.replace(base.benchmarks[2], version=2)
+    changed = dataclasses.replace(base, benchmarks=(*base.benchmarks[:2], raised))
+    tracked.log(changed, database, tmp_path, joined("m", seed=5), experiment=named)
+    whole(client, {"m": joined("m", seed=5)}, named)
+    (parent,) = active(client, "sweep", named).values()
+    assert parent.data.tags["benchmarks"] == "a v1, b v1, c v2"
+
+
 def test_a_model_that_leaves_takes_its_runs_along(log, client, named) -> None:
     log(joined("m"), joined("n", seed=1))
     log(joined("n", seed=1))
@@ -104,7 +122,7 @@ def test_a_size_that_is_dropped_leaves_no_point(log, client, named) -> None:
 
     runs = Runs(client, experiment_id(client, named, None))
     wanted = [
-        Wanted({"kind": "sweep"}, "s", metrics=[("aee", 0.1 * k, k) for k in sizes])
+        Wanted({"kind": "sweep"}, "s x", metrics=[("aee", 0.1 * k, k) for k in sizes])
         for sizes in ((1, 2, 3), (1, 2))
     ]
     for one in wanted:
@@ -120,10 +138,20 @@ def test_other_settings_stand_beside_and_register_nothing(log, client, named) ->
     log(joined("m"), names=NAMES[:1])
     found = client.get_experiment_by_name(named).experiment_id
     sweeps = client.search_runs([found], "tags.`sentinel.kind` = 'sweep'")
-    assert sorted(run.info.run_name for run in sweeps) == [
-        *[f"{named} sweep"] * 3,
-        f"{named} sweep (limit 5)",
+    # All are told apart by their names; what differs in more than sizes or seed, in words.
+    assert len({run.info.run_name for run in sweeps}) == 4
+    assert sorted(map(unnumbered, sweeps)) == [
+        f"{named} sweep: atc-max",
+        *[f"{named} sweep: atc-max + 1"] * 2,
+        f"{named} sweep: atc-max + 1 (limit 5)",
     ]
+    # So are the runs of one estimator, and the number in the name finds those of one sweep.
+    children = client.search_runs([found], "tags.`sentinel.kind` = 'estimator'")
+    assert len({run.info.run_name for run in children}) == len(children) == 7
+    number = sweeps[0].info.run_name.removeprefix(f"{named} sweep ")[:4]
+    query = f"tags.`sentinel.sweep` LIKE '{number}%' and tags.`sentinel.kind` = 'estimator'"
+    below = client.search_runs([found], query)
+    assert {run.data.tags["mlflow.parentRunId"] for run in below} == {sweeps[0].info.run_id}
     query = "tags.`sentinel.kind` = 'sweep' and tags.label = 'limit 5' and tags.k = '1, 2'"
     (labelled,) = client.search_runs([found], query)
     assert labelled.data.params["label"] == "limit 5"
@@ -194,7 +222,7 @@ def test_a_report_by_itself_has_a_run_that_is_replaced(database, client, named, 
     (run,) = (r for name, r in found.items() if not name.endswith(")"))
     assert urls[2] == (
         f"http://pages/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
-        "/artifacts/report.html"
+        "/artifacts/report.html?workflowType=machine_learning"
     )
     kept = client.download_artifacts(run.info.run_id, "report.html", str(tmp_path))
     assert Path(kept).read_text() == "two"

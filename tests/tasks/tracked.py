@@ -70,12 +70,19 @@ def log(
 
 
 def active(client: MlflowClient, kind: str, experiment: str = "e") -> dict[str, Run]:
-    """Runs of one kind by their name; fails where two have the same."""
+    """Runs of one kind by their name, without its sweep's number; fails where two have the same."""
     found = client.get_experiment_by_name(experiment).experiment_id
     runs = client.search_runs([found], f"tags.`sentinel.kind` = '{kind}'")
-    by_name = {run.info.run_name: run for run in runs}
+    by_name = {unnumbered(run): run for run in runs}
     assert len(by_name) == len(runs), sorted(run.info.run_name for run in runs)
     return by_name
+
+
+def unnumbered(run: Run) -> str:
+    """Its name without the first digits of its sweep, which have to stand there if it has one."""
+    name, sweep = str(run.info.run_name), run.data.tags.get("sentinel.sweep")
+    assert sweep is None or f" {sweep[:4]}" in name
+    return name.replace(f" {sweep[:4]}", "") if sweep else name
 
 
 def points(client: MlflowClient, run: Run, metric: str = "aee") -> list[tuple[int, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -69,12 +70,15 @@ class Servers:
         return [datetime.fromisoformat(line["timestamp"]).timestamp() for line in found]
 
     def tracked(self, experiment: str) -> set[str]:
-        """Names of an experiment's MLflow runs, all of them finished and none twice."""
+        """Names of an experiment's MLflow runs, all of them finished and none twice.
+
+        Without the number of their sweep.
+        """
         client = MlflowClient(self.clients["MLFLOW_TRACKING_URI"])
         found = client.get_experiment_by_name(experiment)
         assert found is not None
         runs = client.search_runs([found.experiment_id])
-        names = {run.info.run_name for run in runs}
+        names = {re.sub(" [0-9a-f]{4}$", "", run.info.run_name) for run in runs}
         assert len(names) == len(runs)
         assert {run.info.status for run in runs} == {"FINISHED"}
         return names
