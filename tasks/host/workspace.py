@@ -24,6 +24,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,10 @@ FAULTS = {
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
 }
 
+# Databases and servers that MLflow takes; a database's driver may follow after a plus sign.
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_TRACKED_BY = ("http", "https", "databricks", "file", *_DATABASES)
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -59,12 +64,12 @@ class Workspace:
         Raises
         ------
         SentinelError
-            If the root's address holds a password.
+            If the root's address holds a password, also one that another is chained to, or a query.
         """
         root = os.environ.get("SENTINEL_ROOT", "data")
-        if "://" in root and urlsplit(root).password:
+        if "://" in root and any(map(_holds_secret, root.split("::"))):
             raise SentinelError(
-                "SENTINEL_ROOT holds a password, and is named in messages and in Prefect",
+                "SENTINEL_ROOT holds a password or a query, and is named in messages and in Prefect",
                 "leave it out, and set it as the store's own variable: AWS_SECRET_ACCESS_KEY for "
                 "s3://, or fsspec's, as FSSPEC_FTP_PASSWORD for ftp://",
             )
@@ -81,14 +86,14 @@ class Workspace:
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow server, or a database of our own."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or self.backend_uri
+        """MLflow server, or a database of our own; a kind that MLflow does not know is refused."""
+        return _tracked("MLFLOW_TRACKING_URI") or self.backend_uri
 
     @property
     def backend_uri(self) -> str:
         """Database of the MLflow pages that ``sentinel ui`` serves."""
-        named = os.environ.get("MLFLOW_BACKEND_STORE_URI", "")
-        tracked = os.environ.get("MLFLOW_TRACKING_URI", "")
+        named = _tracked("MLFLOW_BACKEND_STORE_URI")
+        tracked = _tracked("MLFLOW_TRACKING_URI")
         if not named and "://" in tracked and not tracked.startswith("http"):
             named = tracked
         return named or f"sqlite:///{self.state / 'mlflow.db'}"
@@ -167,8 +172,10 @@ class Workspace:
         Raises
         ------
         SentinelError
-            If the state folder cannot be made or written.
+            If the state folder cannot be made or written, or MLflow's address is of a kind that it
+            does not know: a run would learn of it at its end.
         """
+        _ = self.tracking_uri, self.backend_uri
         self._check_state()
         self._keep_to_ourselves()
         _take_out_passwords()
@@ -227,6 +234,30 @@ def _take_out_passwords() -> None:
         else:
             os.environ.setdefault("MLFLOW_TRACKING_USERNAME", user)
             os.environ.setdefault("MLFLOW_TRACKING_PASSWORD", password)
+
+
+def _holds_secret(address: str) -> bool:
+    """Whether a URL, of those chained in a root, has a password or a query, as signed ones do.
+
+    What follows a colon and is no port is taken for a password that holds a slash.
+    """
+    _, apart, rest = address.partition("://")
+    host = rest.partition("/")[0]
+    secret = re.search(r":.*@", host) or re.search(r":\d*[^\d\]]", host.rpartition("]")[2])
+    return bool(apart and ("?" in rest or secret))
+
+
+def _tracked(variable: str) -> str:
+    """An address of MLflow's; what is wrong with it is told without its password."""
+    address = os.environ.get(variable, "")
+    scheme, apart, _ = address.partition("://")
+    if apart and scheme.partition("+")[0] not in _TRACKED_BY:
+        raise SentinelError(
+            f"{variable} begins with {scheme}://, which MLflow does not know",
+            f"give a server (http://, https://) or a database ({', '.join(_DATABASES)}), as "
+            "postgresql+psycopg2://USER:PASSWORD@HOST/NAME",
+        )
+    return address
 
 
 def _answers(url: str) -> bool:

@@ -102,3 +102,47 @@ def test_a_root_with_a_password_is_refused(monkeypatch) -> None:
     assert "the-password" not in str(told.value)
     monkeypatch.setenv("SENTINEL_ROOT", "s3://bucket/a@b:c")
     assert Workspace.from_environment().root == "s3://bucket/a@b:c"
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        "simplecache::ftp://ann:the-password@host/root",
+        "filecache::s3://key:the-password@bucket/root",
+        "simplecache::zip::ftp://ann:the-password@host/root.zip",
+        "ftp://ann:the-/password@host/root",
+        "https://store.example.org/root?sig=the-password",
+        "s3://bucket/root?secret=the-password",
+    ],
+)
+def test_a_root_with_a_secret_anywhere_is_refused(monkeypatch, root: str) -> None:
+    monkeypatch.setenv("SENTINEL_ROOT", root)
+    with pytest.raises(SentinelError, match="holds a password") as told:
+        Workspace.from_environment()
+    assert "the-" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        "s3://bucket/a",
+        "ftp://ann@host:21/root",
+        "sftp://[::1]:22/root",
+        "abfs://container@account.dfs.core.windows.net/root",
+        "simplecache::s3://bucket/a",
+        "memory://",
+    ],
+)
+def test_a_root_without_a_secret_is_taken(monkeypatch, root: str) -> None:
+    monkeypatch.setenv("SENTINEL_ROOT", root)
+    assert Workspace.from_environment().root == root
+
+
+@pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "MLFLOW_BACKEND_STORE_URI"])
+def test_an_address_that_mlflow_does_not_know_is_refused_at_once(
+    workspace: Workspace, monkeypatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "postgres://ann:the-password@db/mlflow")
+    with pytest.raises(SentinelError, match=f"{variable} begins with postgres://") as told:
+        workspace.prepare_environment()
+    assert "the-password" not in str(told.value)
