@@ -6,10 +6,11 @@ from pathlib import Path
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_link_artifact
+from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.compare import compare
-from flows.experiment import run_name
+from flows.experiment import experiment_name, run_name
 from flows.offered import offered
 from flows.pages import show_plan
 from flows.report import report_experiment
@@ -83,7 +84,13 @@ def sweep(
     return problems.none_or_raise(results)
 
 
-@flow(name="report", flow_run_name=run_name)
+def report_name() -> str:
+    """What a run of ``report`` is called: it is about all models, with one estimator in detail."""
+    estimator = flow_run.parameters.get("estimator")
+    return f"{experiment_name()}{f' ({estimator})' if estimator else ''}"
+
+
+@flow(name="report", flow_run_name=report_name)
 def report(path: str, estimator: str | None = None) -> str:
     """Write the report on what is stored of an experiment into MLflow; returns its address there.
 

@@ -37,10 +37,17 @@ _THREADS = 32
 
 
 def run_name() -> str:
-    """What a run is called in Prefect: the flow, the experiment and the models chosen."""
+    """What a run is called in Prefect: the flow, the experiment, its models and all else chosen."""
     given = flow_run.parameters
-    models = ", ".join(given.get("models") or ()) or "all models"
-    return f"{flow_run.flow_name} {Path(given['path']).stem}: {models}"
+    models = ", ".join(name or "no name" for name in given.get("models") or ()) or "all models"
+    chosen = Changes(**{k: given[k] for k in Changes.__dataclass_fields__ if k in given}).label
+    return f"{experiment_name()}: {models}{f' ({chosen})' if chosen else ''}"
+
+
+def experiment_name() -> str:
+    """The flow and the experiment in the name of a run."""
+    path = flow_run.parameters["path"]
+    return f"{flow_run.flow_name} {Path(path).stem or 'without an experiment'}"
 
 
 @flow(

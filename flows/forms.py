@@ -79,9 +79,10 @@ def forms(choices: Choices) -> dict[str, Schema]:
             path={**_ANY, "title": "Experiment", "description": "As the event names it."},
             models={
                 "title": "Models",
-                "description": "As the event names them.",
+                "description": "As the event names them; at least one.",
                 "type": "array",
                 "items": _ANY,
+                "minItems": 1,
             },
         ),
         "catch-up": _form(
@@ -93,12 +94,12 @@ def forms(choices: Choices) -> dict[str, Schema]:
 
 
 def _form(**properties: Mapping[str, Any]) -> Schema:
-    """A schema of these parameters in their order; those without a default may stay empty."""
+    """A schema of these parameters in their order; others than those needed may stay empty."""
     return {
         "title": "Parameters",
         "type": "object",
         "properties": {n: {**p, "position": i} for i, (n, p) in enumerate(properties.items())},
-        "required": [n for n in properties if n == "path"],
+        "required": [n for n, p in properties.items() if n == "path" or p.get("minItems")],
         # A mistyped name would else start a run that fails.
         "additionalProperties": False,
         "definitions": {},

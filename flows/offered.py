@@ -19,8 +19,13 @@ def offered(path: str | Path) -> str:
     Raises
     ------
     SentinelError
-        If a deployment started this run and its folder's conf does not list the path.
+        If the path is empty, or a deployment started this run and its folder's conf does not list
+        the path.
     """
+    if not str(path).strip():
+        raise SentinelError(
+            "no experiment is named", "give its file: in an event as `experiment` of the payload"
+        )
     plain = Path(path).as_posix()
     if deployment.id and plain not in (known := Choices.of(Path("conf")).experiments):
         raise SentinelError(

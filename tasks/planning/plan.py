@@ -66,7 +66,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps that a run would take, those that it would find done, and what it cannot do."""
+    """The steps that a run would take, those that it would find done, and what it cannot do.
+
+    ``experiment`` is its name, with the label of the run where there is one.
+    """
 
     experiment: str
     steps: tuple[Step, ...]
@@ -138,7 +141,7 @@ def plan(
     for model in request.experiment.models:
         planner.model(model, kinds if model in request.chosen else COMPARISON)
     planner.transfer()
-    return Plan(request.experiment.name, tuple(planner.steps), planner.done, planner.problems)
+    return Plan(request.title, tuple(planner.steps), planner.done, planner.problems)
 
 
 def answered(job: Job, questions: Questions, store: Store) -> bool:

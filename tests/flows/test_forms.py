@@ -41,7 +41,7 @@ def test_a_form_has_the_parameters_of_its_flow(name: str) -> None:
         assert field["description"].endswith(".")
     # What the form offers by default is valid and is what the flow would do by itself.
     given = {n: p["default"] for n, p in schema["properties"].items() if "default" in p}
-    jsonschema.validate(given, schema)
+    jsonschema.validate({n: WHOLE[n] for n in schema["required"]} | given, schema)
 
 
 @pytest.mark.parametrize("name", FILLED)
@@ -116,6 +116,13 @@ def test_what_an_event_says_is_judged_by_the_run_and_not_by_the_form() -> None:
     schema = forms(CHOICES)["added-model"]
     for values in ({"path": "", "models": [""]}, {"path": "gone.yaml", "models": ["unknown"]}):
         assert jsonschema.Draft202012Validator(schema).is_valid(values)
+
+
+def test_the_form_of_an_event_does_not_run_the_whole_experiment() -> None:
+    schema = forms(CHOICES)["added-model"]
+    for values in ({"path": "e.yaml"}, {"path": "e.yaml", "models": []}):
+        with pytest.raises(jsonschema.ValidationError, match=r"models|non-empty"):
+            jsonschema.validate(values, schema)
 
 
 def test_every_estimator_offered_exists() -> None:

@@ -48,6 +48,14 @@ def test_a_deployment_reads_its_experiments(deployed: Path, path: str) -> None:
     assert offered(path) == path
 
 
+@pytest.mark.parametrize("path", ["", " "])
+def test_an_event_without_an_experiment_is_told_what_it_lacks(deployed: Path, path: str) -> None:
+    with pytest.raises(
+        SentinelError, match=r"no experiment is named\s.*`experiment` of the payload"
+    ):
+        offered(path)
+
+
 @pytest.mark.parametrize("path", STRANGE)
 def test_a_person_names_any_file(site: Path, path: str) -> None:
     assert offered(path) == path

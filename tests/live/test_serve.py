@@ -76,9 +76,9 @@ def test_one_slot_for_the_judge_holds_over_two_runs(site: Site, grader: Server) 
         assert judged(grader, "grader") == ITEMS * len(JOBS)  # and judged nothing twice.
         assert slots_taken(site) == 0
         assert {run["name"] for run in runs} == {
-            "rejudge sums: all models", "experiment sums: all models"
+            "rejudge sums: all models (judge grader)", "experiment sums: all models (judge grader)"
         }  # fmt: skip
-        rejudged = min(runs, key=lambda run: run["name"] != "rejudge sums: all models")
+        rejudged = min(runs, key=lambda run: not run["name"].startswith("rejudge"))
         assert set(site.tasks(rejudged)) >= {f"judge {job}" for job in JOBS}
         shown = site.artifacts(rejudged)
         assert set(shown) == {"plan", "results", "estimates", "figures", "mlflow", "report"}
@@ -119,8 +119,8 @@ def test_sweep_and_report_from_their_forms(site: Site) -> None:
             site.start("sweep", path=PATH, estimators=["atc-max", "constant"], sizes=[1]),
             site.start("report", path=PATH, estimator="constant"),
         )
-        assert (swept["name"], reported["name"]) == ("sweep sums: all models",
-                                                     "report sums: all models")  # fmt: skip
+        assert swept["name"] == "sweep sums: all models (estimators atc-max, constant; k = 1)"
+        assert reported["name"] == "report sums (constant)"
         shown = site.artifacts(swept)
         assert set(shown) == {"plan", "results", "estimates", "figures", "mlflow", "report"}
         assert "atc-max" in shown["results"]["data"]

@@ -69,6 +69,12 @@ def test_an_empty_store_lacks_everything(make_experiment, questions, store) -> N
     assert not planned.steps[0].measured
 
 
+def test_a_plan_names_what_was_chosen(make_experiment, questions, store) -> None:
+    request = dataclasses.replace(asked(experiment := make_experiment()), label="limit 12")
+    planned = plan(request, questions, store)
+    assert planned.markdown().startswith(f"**{experiment.name} (limit 12)**: 7 steps to run")
+
+
 def test_what_is_done_is_not_planned(make_experiment, questions, store) -> None:
     experiment = make_experiment()
     run(experiment, questions.items, store)
