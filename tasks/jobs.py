@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -58,7 +58,7 @@ class Job:
         return self._artefact(store, "responses", self.key)
 
     def verdicts(self, store: Store) -> Artefact:
-        """Verdicts of the experiment's judge on the responses."""
+        """Verdicts of the experiment's judge, made from the responses part by part."""
         return self._verdicts(store, self.experiment.judge)
 
     def rule_verdicts(self, store: Store) -> Artefact:
@@ -89,12 +89,12 @@ class Job:
         return self._artefact(store, "judgements", key)
 
     def profiles(self, store: Store) -> Artefact:
-        """Statistics of the traces."""
-        return self._artefact(store, "profiles", profiles_key(self.key, self.profile_k))
+        """Statistics of the traces, made from the responses part by part."""
+        return self._made(store, "profiles", profiles_key(self.key, self.profile_k))
 
     def _verdicts(self, store: Store, judge: Judge) -> Artefact:
         about = settings(judge) | self._quiet
-        return self._artefact(store, "verdicts", verdicts_key(self.key, self.benchmark, about))
+        return self._made(store, "verdicts", verdicts_key(self.key, self.benchmark, about))
 
     @property
     def quiet(self) -> bool:
@@ -108,6 +108,9 @@ class Job:
     def _quiet(self) -> dict[str, bool]:
         """Verdicts on items that must not be shown quote nothing; others may."""
         return {} if self.benchmark.show_items else {"show_items": False}
+
+    def _made(self, store: Store, kind: str, key: str) -> Artefact:
+        return replace(self._artefact(store, kind, key), source=self.responses(store))
 
     def _artefact(self, store: Store, kind: str, key: str) -> Artefact:
         return store.artefact(kind, self.model.name, self.benchmark.name, key)

@@ -34,6 +34,8 @@ def why_behind(
     kind: Literal["judge", "profile"], waiting: Sequence[str], artefact: Artefact
 ) -> str:
     """Why verdicts or profiles lack the ``waiting`` parts of stored responses."""
+    if artefact.outdated(waiting):
+        return "responses were answered anew"
     settled = any(set(waiting) & set(other.names()) for other in _others(artefact))
     if artefact.parts() or not settled:
         return "interrupted before this step"

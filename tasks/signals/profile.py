@@ -44,7 +44,7 @@ def profile_artefact(job: Job, store: Store) -> int:
     for name in profiles.lacking(responses):
         part = f"{responses.address}/{name}"
         table = store.read_parquet(part, columns)
-        profiles.append(profile_table(table, part, job.profile_k), name)
+        profiles.follow(profile_table(table, part, job.profile_k), name, table)
         added += len(table)
     return added
 

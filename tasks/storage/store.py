@@ -4,17 +4,21 @@ A root is a local folder or an object store (``s3://bucket/path``). An artefact 
 each written whole or not at all, so a killed job loses at most the part it was computing and a
 reader never sees half of one. The part's name is a hash of its keys: two runs that compute the
 same items write the same file instead of doubling rows.
+
+Every part has an identity of its own in its footer, and a part that was made from another says
+which one. So what was made from responses that were since lost and answered anew is seen to be out
+of date by everyone, whoever made it and whoever answered.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
-import os
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import IO, TypeVar
 
 import fsspec
 import pyarrow as pa
@@ -24,17 +28,33 @@ import pyarrow.parquet as pq
 from tasks.errors import SentinelError
 from tasks.records import KEY
 from tasks.storage.keys import digest
+from tasks.storage.local import write_local
+
+_Read = TypeVar("_Read")
 
 _PART = "part-"
 _SCHEMA_METADATA = (b"record", b"schema_version")
 
+# Of a part: its own identity, and that of the part it was made from. Parts stored before there were
+# identities have neither.
+_IDENTITY = b"sentinel.part"
+_MADE_FROM = b"sentinel.made_from"
+
+# Footers read at once: an object store answers each of them late, but many together.
+_READERS = 16
+
 
 @dataclass(frozen=True)
 class Artefact:
-    """A keyed table in parts at ``address`` (root-relative, stable across machines)."""
+    """A keyed table in parts at ``address`` (root-relative, stable across machines).
+
+    One that is made from a ``source`` part by part has only the parts that were made from those the
+    source has now. A part made from another one of that name counts as missing and is replaced.
+    """
 
     store: Store
     address: str
+    source: Artefact | None = None
 
     def append(self, table: pa.Table, name: str | None = None, *, once: bool = False) -> str:
         """Write ``table`` as one more part, atomically; returns the part's name.
@@ -42,8 +62,7 @@ class Artefact:
         Parameters
         ----------
         name : str, optional
-            That of the part of another artefact which ``table`` was made from; by default it
-            follows from the keys.
+            By default it follows from the keys.
         once : bool
             Leave a part of that name as it is: another run was faster, and what was computed from
             its rows has to go on fitting them.
@@ -57,16 +76,62 @@ class Artefact:
         if name is None:
             keys = (table.column(column).to_pylist() for column in KEY)
             name = part_name(zip(*keys, strict=True))
+        table = _saying(table, {_IDENTITY: uuid.uuid4().hex.encode()})
         self.store.write_table(f"{self.address}/{name}", table, once=once)
         return name
+
+    def follow(self, table: pa.Table, name: str, origin: pa.Table) -> None:
+        """Write ``table``, made from the source's part ``name``, unless it was written before.
+
+        What another run made from the same part stays, as it may have been used already. What was
+        made from a former part of that name is replaced.
+
+        Parameters
+        ----------
+        origin : table
+            The source's part as it was read; any of its columns.
+
+        Raises
+        ------
+        SentinelError
+            As :meth:`append`.
+        """
+        path, identity = f"{self.address}/{name}", (origin.schema.metadata or {}).get(_IDENTITY)
+        table = table.sort_by([(column, "ascending") for column in KEY])
+        table = _saying(table, {} if identity is None else {_MADE_FROM: identity})
+        (there,) = self.store.metadata([path])
+        current = there is None or there.get(_MADE_FROM) == identity
+        self.store.write_table(path, table, once=current)
 
     def holds(self, keys: Iterable[tuple[str, str]]) -> bool:
         """Whether there is a part with exactly these keys."""
         return self.store.exists(f"{self.address}/{part_name(keys)}")
 
     def parts(self) -> list[str]:
-        """Root-relative paths of the parts, sorted."""
-        return sorted(p for p in self.store.list(self.address) if _is_part(p))
+        """Root-relative paths of the parts, sorted; with a source, reads the footers of both.
+
+        Raises
+        ------
+        SentinelError
+            If there is a source, and a part of it or made from it is damaged.
+        """
+        stored = sorted(p for p in self.store.list(self.address) if _is_part(p))
+        if self.source is None or not stored:
+            return stored
+        origins = [f"{self.source.address}/{p.rsplit('/', 1)[-1]}" for p in stored]
+        footers = self.store.metadata([*stored, *origins])
+        return [
+            path
+            for path, made, origin in zip(stored, footers, footers[len(stored) :], strict=False)
+            if made is not None
+            and origin is not None
+            and made.get(_MADE_FROM) == origin.get(_IDENTITY)
+        ]
+
+    def outdated(self, names: Iterable[str]) -> bool:
+        """Whether any of these parts was made, but not from what the source has now."""
+        stored = {p.rsplit("/", 1)[-1] for p in self.store.list(self.address)}
+        return bool(stored.intersection(names) - set(self.names()))
 
     def names(self) -> list[str]:
         """Names of the parts, sorted."""
@@ -85,14 +150,17 @@ class Artefact:
         part = self.store.read_parquet(f"{self.address}/{name}", ["item_id"])
         return set(part["item_id"].to_pylist())
 
-    def delete(self, name: str) -> None:
-        """Delete one part; nothing happens where there is none."""
-        self.store.delete(f"{self.address}/{name}")
+    def read(
+        self, columns: Sequence[str] | None = None, names: Iterable[str] | None = None
+    ) -> pa.Table | None:
+        """All rows, each key once and sorted by key; ``None`` where nothing was written yet.
 
-    def read(self, columns: Sequence[str] | None = None) -> pa.Table | None:
-        """All rows, each key once and sorted by key; ``None`` where nothing was written yet."""
+        Of a key that several parts hold, the row of the first part by name counts. So artefacts
+        read by the same ``names`` of parts, and no others, give rows that belong together.
+        """
         wanted = None if columns is None else list(dict.fromkeys((*KEY, *columns)))
-        tables = [self.store.read_parquet(part, wanted) for part in self.parts()]
+        chosen = self.names() if names is None else sorted(names)
+        tables = [self.store.read_parquet(f"{self.address}/{name}", wanted) for name in chosen]
         if not tables:
             return None
         whole = pa.concat_tables(tables, promote_options="permissive")
@@ -127,7 +195,7 @@ class Store:
         target = f"{base}/{path}"
         try:
             if _is_local(fs):
-                _write_local(target, content, once)
+                write_local(target, content, once)
             else:
                 # One request that takes effect as a whole, or a multipart upload that does so at
                 # its last step. A file object would complete its upload even after an error.
@@ -166,12 +234,15 @@ class Store:
 
     def read_parquet(self, path: str, columns: list[str] | None = None) -> pa.Table:
         """Table in one Parquet file; a damaged file is an error that says what to delete."""
+        return self._parquet(path, lambda file: pq.read_table(file, columns=columns))
+
+    def _parquet(self, path: str, read: Callable[[IO[bytes]], _Read]) -> _Read:
         fs, base = self._fs()
         with _reading(self.root):
             file = fs.open(f"{base}/{path}", "rb")
         try:
             with file:
-                return pq.read_table(file, columns=columns)
+                return read(file)
         except FileNotFoundError:
             raise
         except (pa.ArrowInvalid, OSError) as error:  # Arrow tells a broken page as an OSError.
@@ -179,6 +250,17 @@ class Store:
                 f"{path} under {self.root} is damaged: {error}",
                 "delete that file and rerun; only its items are computed again",
             ) from error
+
+    def metadata(self, paths: Sequence[str]) -> list[Mapping[bytes, bytes] | None]:
+        """What Parquet files say of themselves, by their footers; ``None`` where there is none."""
+        with ThreadPoolExecutor(_READERS) as readers:
+            return list(readers.map(self._footer, paths))
+
+    def _footer(self, path: str) -> Mapping[bytes, bytes] | None:
+        try:
+            return self._parquet(path, lambda file: pq.read_schema(file).metadata or {})
+        except FileNotFoundError:
+            return None
 
     def exists(self, path: str) -> bool:
         """Whether there is a file or folder at ``path``."""
@@ -211,35 +293,6 @@ class Store:
                 "check SENTINEL_ROOT; object stores need their fsspec package, as s3fs for s3://",
             ) from None
         return fs, str(base).rstrip("/")
-
-
-def _write_local(target: str, content: bytes, once: bool) -> None:
-    """Write beside the target and rename into place, so that a reader sees all or nothing."""
-    scratch = f"{target}.{uuid.uuid4().hex}.tmp"
-    try:
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        with open(scratch, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if not once or not _link(scratch, target):
-            os.replace(scratch, target)
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(scratch)
-
-
-def _link(scratch: str, target: str) -> bool:
-    """Name the file ``target`` unless there is one; false where the file system has no links."""
-    try:
-        os.link(scratch, target)
-    except FileExistsError:
-        return True
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
-            raise
-        return os.path.exists(target)
-    return True
 
 
 @contextlib.contextmanager
@@ -284,6 +337,13 @@ def _parquet(table: pa.Table) -> bytes:
         use_byte_stream_split=[f"{name}.list.element" for name in lists],
     )
     return buffer.getvalue()
+
+
+def _saying(table: pa.Table, about: Mapping[bytes, bytes]) -> pa.Table:
+    """The table with this added to what it says of itself, and without another part's identity."""
+    said = table.schema.metadata or {}
+    kept = {name: value for name, value in said.items() if name not in (_IDENTITY, _MADE_FROM)}
+    return table.replace_schema_metadata({**kept, **about})
 
 
 def part_name(keys: Iterable[tuple[str, str]]) -> str:

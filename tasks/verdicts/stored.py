@@ -90,7 +90,7 @@ def judge_artefact(
         found = [v for v in judged.verdicts[start : start + len(table)] if v is not None]
         start += len(table)
         if len(found) == len(table):
-            verdicts.append(to_table(found, Verdict), name)
+            verdicts.follow(to_table(found, Verdict), name, table)
             added += len(found)
     if judged.problem is not None:
         raise judged.problem
@@ -124,15 +124,15 @@ def settle(job: Job, store: Store, name: str) -> int:
 
     None are added where another judge than the job's gave them, which another run has.
     """
-    given = _came_with(job, store, name)
+    part = store.read_parquet(f"{job.responses(store).address}/{name}", [*KEY])
+    given = _inside(job, store, part)
     if given:
-        job.verdicts(store).append(to_table(given, Verdict), name)
+        job.verdicts(store).follow(to_table(given, Verdict), name, part)
     return len(given)
 
 
-def _came_with(job: Job, store: Store, name: str) -> list[Verdict]:
+def _inside(job: Job, store: Store, part: pa.Table) -> list[Verdict]:
     """Verdicts of the job's judge inside a part of responses; empty where another judge's are."""
-    part = store.read_parquet(f"{job.responses(store).address}/{name}", [*KEY])
     about = json.loads((part.schema.metadata or {}).get(_VERDICTS, b"{}"))
     if about.get("address") != job.verdicts(store).address:
         return []
@@ -174,8 +174,8 @@ def unjudged(
 def not_kept(job: Job, store: Store, names: Sequence[str]) -> SentinelError | None:
     """Why parts of a job without texts cannot be judged: none of their verdicts came with them."""
     for name in names if job.quiet else ():
-        if not _came_with(job, store, name):
-            address = job.responses(store).address
+        address = job.responses(store).address
+        if not _inside(job, store, store.read_parquet(f"{address}/{name}", [*KEY])):
             return SentinelError(
                 f"{job.name}: the texts of {name} were not kept, so they cannot be judged anew",
                 "put back the judge's settings, or delete "
@@ -196,7 +196,7 @@ def _judge_by_rules(job: Job, items: pa.Table, store: Store, progress: Progress 
     added = 0
     for number, name in enumerate(names, start=1):
         table = _texts(job, store, name)
-        verdicts.append(_rules(job, items, table), name)
+        verdicts.follow(_rules(job, items, table), name, table)
         added += len(table)
         if progress:
             progress(number, len(names))

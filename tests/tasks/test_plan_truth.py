@@ -268,6 +268,16 @@ def added(*names: str) -> Callable[[World], World]:
     return change
 
 
+def answered_anew(world: World) -> World:
+    """Another experiment loses a part of the responses it shares, and answers and judges it."""
+    other = world.having(judge=RuleJudge(deadline_s=9))
+    job = jobs_of(other.experiment, other.experiment.models[0])[0]
+    part(world, "responses").unlink()
+    generate(job, other.questions.items[job.benchmark.name], Pool(), other.store)
+    judge_artefact(job, other.questions.items[job.benchmark.name], other.store)
+    return world
+
+
 REMOTE = Endpoint("http://127.0.0.1:1/v1", None)
 
 ANSWERS: set[Kind] = {"generate", "judge", "profile"}
@@ -294,6 +304,7 @@ CHANGES: dict[str, tuple[Callable[[World], World], set[Kind]]] = {
     "no transfer": (lambda w: w.sweep(transfer=()), set()),
     "text": (lambda w: w.having(store_text=False), ANSWERS),
     "responses deleted": (deleted("responses"), ANSWERS),
+    "responses answered anew": (answered_anew, {"judge", "profile"}),
     "verdicts deleted": (deleted("verdicts"), {"judge"}),
     "profiles deleted": (deleted("profiles"), {"profile"}),
     "sweep deleted": (deleted("sweeps"), {"sweep"}),

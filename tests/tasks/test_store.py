@@ -112,9 +112,58 @@ def test_parts_that_another_artefact_has_are_named(artefact: Artefact) -> None:
     assert made.lacking(artefact) == [second]
     assert artefact.lacking(made) == []
     assert artefact.ids(first) == {"a", "b"}
-    artefact.delete(first)
+    artefact.store.delete(f"{artefact.address}/{first}")
     assert artefact.lacking(made) == [first]
     assert artefact.done() == {"c"}
+
+
+@pytest.fixture
+def made(artefact: Artefact) -> Artefact:
+    return Artefact(artefact.store, "made/from/it", source=artefact)
+
+
+def test_a_part_made_from_what_was_replaced_is_missing_and_is_replaced(artefact, made) -> None:
+    name, other = artefact.append(rows("a", "b")), artefact.append(rows("c"))
+    for each in (name, other):
+        origin = artefact.store.read_parquet(f"{artefact.address}/{each}", ["item_id"])
+        made.follow(origin.append_column("benchmark", [["b"] * len(origin)]), each, origin)
+    assert made.names() == artefact.names()
+    assert not made.outdated([name, other])
+    artefact.append(rows("a", "b"))
+    assert made.lacking(artefact) == [name]
+    assert made.done() == {"c"}
+    assert made.outdated([name, other])
+    assert not made.outdated([other])
+    anew = artefact.store.read_parquet(f"{artefact.address}/{name}")
+    made.follow(rows("a", "b", value=2.0), name, anew)
+    assert made.lacking(artefact) == []
+    assert made.read(["value"], [name])["value"].to_pylist() == [2.0, 2.0]
+
+
+def test_what_was_first_made_from_a_part_stays(artefact, made) -> None:
+    name = artefact.append(rows("a"))
+    origin = artefact.store.read_parquet(artefact.parts()[0])
+    for value in (1.0, 2.0):
+        made.follow(rows("a", value=value), name, origin)
+    assert made.read()["value"].to_pylist() == [1.0]
+
+
+def test_what_was_made_from_a_part_that_is_gone_is_not_read(artefact, made) -> None:
+    """And it is there again where that part comes back, as from a backup."""
+    name = artefact.append(rows("a"))
+    path = artefact.parts()[0]
+    content = artefact.store.read_bytes(path)
+    made.follow(rows("a"), name, artefact.store.read_parquet(path))
+    artefact.store.delete(path)
+    assert (made.names(), made.read(), made.done()) == ([], None, set())
+    artefact.store.write_bytes(path, content)
+    assert made.done() == {"a"}
+
+
+def test_only_the_parts_named_are_read(artefact: Artefact) -> None:
+    first, _ = artefact.append(rows("a")), artefact.append(rows("b"))
+    assert artefact.read(names=[first])["item_id"].to_pylist() == ["a"]
+    assert artefact.read(names=[]) is None
 
 
 def test_a_person_is_shown_a_path_or_a_url(tmp_path: Path) -> None:
