@@ -86,7 +86,9 @@ def from_experiment(path: Path, store: Store) -> list[Judged]:
         hidden = set() if benchmark.show_items else {benchmark.name.casefold()}
         for model in settings.models:
             (job,) = (j for j in jobs_of(settings, model) if j.benchmark is benchmark)
-            verdicts, responses = job.verdicts(store).read(), job.responses(store).read(["text"])
+            names = job.verdicts(store).names()
+            verdicts = job.verdicts(store).read(names=names)
+            responses = job.responses(store).read(["text"], names)
             if verdicts is None or responses is None or job.quiet:
                 continue
             texts = {(r["benchmark"], r["item_id"]): r["text"] for r in responses.to_pylist()}

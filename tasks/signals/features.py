@@ -163,14 +163,18 @@ def _columns(model: str, kept: pa.Table) -> tuple[dict[str, NDArray[np.float64]]
 def join_jobs(jobs: Sequence[Job], items: Mapping[str, pa.Table], store: Store) -> Joined:
     """Feature table of stored jobs of one model, over the items asked for and no others.
 
-    A store may hold responses to more items than the experiment's limit names.
+    A store may hold responses to more items than the experiment's limit names, and two responses to
+    one item, where runs that overlapped cut their batches otherwise. Both tables are read from the
+    parts that are judged and profiled alike, so a verdict meets the profile of its own response.
     """
     profiles = [PROFILE_SCHEMA.empty_table()]
     verdicts = [arrow_schema(Verdict).empty_table()]
     for job in jobs:
         asked = items[job.benchmark.name]["item_id"].combine_chunks()
-        for tables, artefact in ((profiles, job.profiles(store)), (verdicts, job.verdicts(store))):
-            stored = artefact.read()
+        made = job.profiles(store), job.verdicts(store)
+        names = set.intersection(*(set(artefact.names()) for artefact in made))
+        for tables, artefact in zip((profiles, verdicts), made, strict=True):
+            stored = artefact.read(names=names)
             if stored is not None:
                 tables.append(stored.filter(pc.is_in(stored["item_id"], value_set=asked)))
     labels = label_column(pa.concat_tables(verdicts), "verdicts")
