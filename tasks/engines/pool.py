@@ -25,7 +25,7 @@ import psutil
 import ray
 import ray.exceptions
 
-from tasks.cluster.joining import problem_of
+from tasks.cluster.joining import problem_of, signals_as_raised
 from tasks.cluster.room import Needs, Waiting
 from tasks.conf import Experiment, Model
 from tasks.engines.contract import Batch, Prompt
@@ -77,6 +77,12 @@ class EnginePool:
     def started(self) -> bool:
         """Whether any engine was needed so far."""
         return bool(self._engines)
+
+    @property
+    def seated(self) -> bool:
+        """Whether an engine has the room it needs, so that batches do not wait for other runs."""
+        with self._lock:
+            return any(slot.engine.seated for slot in self._engines)
 
     def generate(self, prompts: Sequence[Prompt]) -> Batch:
         """Answer a batch on the least busy engine, on a fresh one if that engine dies.
@@ -172,6 +178,8 @@ class _Slot:
 class _Endpoint(OpenAIEngine):
     """A remote model, which is always ready: the first request tells what is wrong with it."""
 
+    seated = True
+
     def ready(self, within: float) -> bool:
         """Whether prompts can be answered."""
         return True
@@ -207,6 +215,14 @@ class _RayEngine:
         )
         self._pids: list[int] = []
 
+    @property
+    def seated(self) -> bool:
+        """Whether a node has taken the engine in; it may still be loading."""
+        try:
+            return bool(ray.wait([self._placed], timeout=0)[0])
+        except ray.exceptions.RayError:
+            return False
+
     def ready(self, within: float) -> bool:
         """Whether the weights are loaded, after waiting for that at most ``within`` seconds.
 
@@ -215,8 +231,10 @@ class _RayEngine:
         SentinelError
             If no node has room for the engine, as :class:`tasks.cluster.room.Waiting` decides.
         """
-        done, _ = ray.wait([self._loaded], timeout=within)
-        if not done and within and not ray.wait([self._placed], timeout=0)[0]:
+        with signals_as_raised():
+            done, _ = ray.wait([self._loaded], timeout=within)
+            placed, _ = ray.wait([self._placed], timeout=0)
+        if not done and within and not placed:
             self._waiting.check()
         return bool(done)
 

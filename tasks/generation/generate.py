@@ -6,7 +6,7 @@ import contextlib
 import contextvars
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
@@ -15,16 +15,13 @@ import pyarrow as pa
 from tasks.endpoint import Quoting
 from tasks.engines.contract import Batch, Prompt, to_generation_table
 from tasks.engines.pool import EnginePool
-from tasks.errors import EndpointError
-from tasks.generation.claims import Line
+from tasks.errors import EndpointError, SentinelError
 from tasks.jobs import Job
-from tasks.storage.store import Artefact, Store
+from tasks.storage import claims
+from tasks.storage.store import Artefact, Store, part_name
 from tasks.verdicts.stored import settle, without_text
 
 Progress = Callable[[int, int], None]
-
-# Between two looks whether other runs have stored what they have in hand.
-_LOOK_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -73,34 +70,39 @@ def generate(
     Raises
     ------
     Exception
-        The first problem of a batch, usually a :class:`tasks.errors.SentinelError`. What was
-        answered is stored first, and the other batches in flight are finished and stored as well.
+        The first problem of a batch, usually a :class:`tasks.errors.SentinelError`; that it could
+        not be stored is one too. What was answered is stored first, and the other batches in
+        flight are finished and stored as well.
     """
     start = time.monotonic()
     prompts = missing(job, items, store)
-    if prompts:
-        _drop_what_lost_its_responses(job, store)
     done = len(items) - len(prompts)
     tokens = 0
     problem: Exception | None = None
     responses = job.responses(store)
     versions: Counter[str] = Counter()
     refused: Counter[str] = Counter()
-    for batch in _in_flight(prompts, job.experiment.batch_items, pool, responses):
-        if batch is None:
-            done = len(items) - len(missing(job, items, store))
-        elif len(batch.table):
-            _keep(job, items, batch.table, store)
-            done += len(batch.table)
-            tokens += sum(batch.table["n_tokens"].to_pylist())
-            for row in batch.table.select(["error", "engine_version"]).to_pylist():
-                if row["error"] is not None:
-                    refused[row["error"]] += 1
-                else:
-                    versions[row["engine_version"]] += 1
-            if progress:
-                progress(done, len(items))
-        problem = problem or (batch.problem if batch else None)
+
+    def keep(table: pa.Table) -> None:
+        _keep(job, items, table, store)
+
+    answered = _in_flight(prompts, job.experiment.batch_items, pool, responses, keep)
+    with contextlib.closing(answered):
+        for batch in answered:
+            if batch is None:
+                with contextlib.suppress(SentinelError):  # It only tells how far we are.
+                    done = len(items) - len(missing(job, items, store))
+            elif len(batch.table):
+                done += len(batch.table)
+                tokens += sum(batch.table["n_tokens"].to_pylist())
+                for row in batch.table.select(["error", "engine_version"]).to_pylist():
+                    if row["error"] is not None:
+                        refused[row["error"]] += 1
+                    else:
+                        versions[row["engine_version"]] += 1
+                if progress:
+                    progress(done, len(items))
+            problem = problem or (batch.problem if batch else None)
     if problem is not None:
         raise _public(problem, job)
     notes = _notes(refused, versions, quiet=job.quiet)
@@ -134,24 +136,6 @@ def _keep(job: Job, items: pa.Table, table: pa.Table, store: Store) -> None:
         settle(job, store, name)
 
 
-def _drop_what_lost_its_responses(job: Job, store: Store) -> None:
-    """Delete verdicts and profiles of parts whose responses were deleted, as damaged ones are.
-
-    Such a part is answered anew under its old name, and what was said of the old answers must not
-    be taken for what is said of the new ones.
-    """
-    made = [job.profiles(store), job.verdicts(store)]
-    if job.experiment.judge.rules is not None:
-        made.append(job.rule_verdicts(store))
-    for artefact in made:
-        # Listed before the responses, which are stored first: another run's are not dropped.
-        there = artefact.names()
-        kept = set(job.responses(store).names())
-        for name in there:
-            if name not in kept:
-                artefact.delete(name)
-
-
 def _public(problem: Exception, job: Job) -> Exception:
     """The problem without a server's words where they may quote what must not be kept."""
     if not (job.quiet and isinstance(problem, Quoting)):
@@ -163,37 +147,64 @@ def _public(problem: Exception, job: Job) -> Exception:
 
 
 def _in_flight(
-    prompts: list[Prompt], size: int, pool: EnginePool, responses: Artefact
-) -> Iterator[Batch | None]:
-    """Batches as they complete, one in flight for each of the pool's engines.
+    prompts: list[Prompt],
+    size: int,
+    pool: EnginePool,
+    responses: Artefact,
+    keep: Callable[[pa.Table], None],
+) -> Generator[Batch | None, None, None]:
+    """Batches as they complete and are stored, one in flight for each of the pool's engines.
 
     ``None`` stands for batches that another run has stored meanwhile. Two runs of one experiment
-    share its batches (:mod:`tasks.generation.claims`). After a batch with a problem no new one is
+    share its batches (:mod:`tasks.storage.claims`). After a batch with a problem no new one is
     sent: the rest would most likely fail as well.
     """
-    line = Line([prompts[i : i + size] for i in range(0, len(prompts), size)], responses)
-    running: dict[Future[Batch], list[Prompt]] = {}
+    chunks = (prompts[i : i + size] for i in range(0, len(prompts), size))
+    batches = {part_name(_keys(chunk)): chunk for chunk in chunks}
+    line = claims.Line(
+        batches,
+        responses,
+        stored=lambda name: responses.holds(_keys(batches[name])),
+        working=lambda: pool.seated,
+    )
+    running: dict[Future[Batch], str] = {}
     healthy = True
-    with contextlib.closing(line), ThreadPoolExecutor(max_workers=pool.width) as threads:
+    with line, ThreadPoolExecutor(max_workers=pool.width) as threads:
         while running or (line and healthy):
             while healthy and len(running) < pool.width:
-                chunk = line.take(idle=not running)
-                if chunk is None:
+                name = line.take()
+                if name is None:
                     break
                 # What is logged there belongs to the run that asks.
                 here = contextvars.copy_context()
-                running[threads.submit(here.run, _attempt, pool, chunk)] = chunk
+                running[threads.submit(here.run, _attempt, pool, batches[name])] = name
             if line.overtaken():
                 yield None
             if not running:
-                time.sleep(_LOOK_S if line else 0)
+                time.sleep(claims.LOOK_S if line else 0)
                 continue
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            # Now and then a look whether there is something for an engine that has nothing to do.
+            finished, _ = wait(running, claims.HEARTBEAT_S, return_when=FIRST_COMPLETED)
             for future in finished:
-                batch, chunk = future.result(), running.pop(future)
+                batch = _kept(future.result(), keep)
                 healthy = healthy and batch.problem is None
+                line.done(running.pop(future))
                 yield batch
-                line.done(chunk)
+
+
+def _keys(prompts: list[Prompt]) -> list[tuple[str, str]]:
+    return [(prompt.benchmark, prompt.item_id) for prompt in prompts]
+
+
+def _kept(batch: Batch, keep: Callable[[pa.Table], None]) -> Batch:
+    """A batch after it was stored; a failure to store it becomes its problem."""
+    if not len(batch.table):
+        return batch
+    try:
+        keep(batch.table)
+    except Exception as problem:
+        return Batch(to_generation_table([], []), batch.problem or problem)
+    return batch
 
 
 def _attempt(pool: EnginePool, prompts: list[Prompt]) -> Batch:

@@ -24,6 +24,8 @@ class ListedPool:
     ``(how many are answered, problem)`` pair.
     """
 
+    seated = True
+
     def __init__(self, fails: dict | None = None, width: int = 1) -> None:
         self.width, self.fails = width, fails or {}
         self.calls: list[list[str]] = []

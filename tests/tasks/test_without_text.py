@@ -13,12 +13,19 @@ from tasks.engines.contract import Batch, Recorder, TokenTrace, to_generation_ta
 from tasks.errors import EndpointError, SentinelError
 from tasks.generation.generate import generate
 from tasks.records import Finish
+from tasks.storage import claims
 from tasks.storage.store import Store
 from tasks.verdicts.stored import NOT_KEPT, judge_artefact
 from tests.tasks.doubles import ListedPool, items_of
 
 ITEMS = items_of("alpha", 4)
 IDS = ITEMS["item_id"].to_pylist()
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch) -> None:
+    """Runs that stand still in the midst of a write are taken for killed ones at once."""
+    monkeypatch.setattr(claims, "PATIENCE_S", 0.0)
 
 
 class Killed(BaseException):
