@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from tasks.errors import SentinelError
 from tasks.judging.llm import ModelJudge
 from tasks.judging.prompts import Case
 from tasks.records import Judgement, Status, from_table, to_table
+from tasks.storage import claims
 from tasks.storage.keys import digest
 from tasks.storage.store import Artefact
 
@@ -63,6 +65,7 @@ def ask(
 ) -> Asked:
     """Judgements on ``cases``: stored ones as they are, the others asked for and stored.
 
+    Runs at once share the cases (:mod:`tasks.storage.claims`), so that none is paid for twice.
     A stored ``judge_error`` for want of a readable reply is taken up again where the judge's
     ``attempts`` have been raised since; its earlier replies count.
 
@@ -75,50 +78,103 @@ def ask(
     progress : callable, optional
         Called with (judged, total).
     """
-    known = judgements_in(stored)
-    missing = []
-    for case in cases:
-        earlier = known.get(case.digest)
-        if earlier is None or _may_go_on(earlier, judge):
-            missing.append(dataclasses.replace(case, earlier=earlier))
+    known = _Known(stored)
+
+    def missing(among: Sequence[Case]) -> list[Case]:
+        waiting = []
+        for case in among:
+            earlier = known.judgements.get(case.digest)
+            if earlier is None or _may_go_on(earlier, judge):
+                waiting.append(dataclasses.replace(case, earlier=earlier))
+        return waiting
+
+    def settled(name: str) -> bool:
+        known.look()
+        left[name] = len(missing(chunks[name]))
+        return not left[name]
+
+    chunks = dict(_chunks(judge, cases))
+    left = {name: count for name, chunk in chunks.items() if (count := len(missing(chunk)))}
     given: list[Judgement] = []
+    earlier: dict[str, Judgement] = {}
     problems: list[SentinelError] = []
-    unsaved: list[Judgement] = []
-    try:
-        for outcome in _judgements(judge, missing, quiet):
-            if isinstance(outcome, SentinelError):
-                problems.append(outcome)
+    model: ModelJudge | None = None
+    with claims.Line(list(left), stored, settled) as line:
+        while line:
+            name = line.take()
+            if line.overtaken() and progress:
+                progress(len(cases) - sum(left.values()), len(cases))
+            if name is None:
+                time.sleep(claims.LOOK_S if line else 0)
                 continue
-            given.append(outcome)
-            unsaved.append(outcome)
-            if len(unsaved) == PART_ROWS:
-                _save(unsaved, stored)
-            if progress:
-                progress(len(cases) - len(missing) + len(given), len(cases))
-    finally:  # An interrupt keeps what has been paid for.
-        _save(unsaved, stored)
-    spending = _spending(judge, known, given)
-    known |= {judgement.digest: judgement for judgement in given}
-    return Asked(known, spending, summary(problems, len(missing), "responses to be judged"))
+            waiting = missing(chunks[name])
+            earlier |= {case.digest: case.earlier for case in waiting if case.earlier}
+            model = model or ModelJudge(judge, _chat(judge), quiet=quiet)
+            unsaved: list[Judgement] = []
+            try:
+                for outcome in model.each(waiting):
+                    if isinstance(outcome, SentinelError):
+                        problems.append(outcome)
+                        continue
+                    given.append(outcome)
+                    unsaved.append(outcome)
+                    left[name] -= 1
+                    if len(unsaved) == PART_ROWS:
+                        known.save(unsaved)
+                    if progress:
+                        progress(len(cases) - sum(left.values()), len(cases))
+            finally:  # An interrupt keeps what has been paid for.
+                known.save(unsaved)
+            line.done(name)
+    asked = len(given) + len(problems)
+    problem = summary(problems, asked, "responses to be judged")
+    return Asked(known.judgements, _spending(judge, earlier, given), problem)
+
+
+def _chunks(judge: LlmJudge, cases: Sequence[Case]) -> Iterator[tuple[str, Sequence[Case]]]:
+    """Cases by the name under which runs share them, whatever of them is stored already.
+
+    Many times what is asked at once, as each chunk waits for its slowest reply.
+    """
+    size = PART_ROWS * max(1, judge.endpoint.concurrency // 2)
+    for start in range(0, len(cases), size):
+        chunk = cases[start : start + size]
+        yield digest([case.digest for case in chunk]), chunk
 
 
 def judgements_in(stored: Artefact) -> dict[str, Judgement]:
     """Stored judgements by digest; of several on one case that after the most replies."""
-    found: dict[str, Judgement] = {}
-    for part in stored.parts():
-        for judgement in from_table(stored.store.read_parquet(part), Judgement):
-            other = found.get(judgement.digest)
+    return _Known(stored).judgements
+
+
+class _Known:
+    """Judgements by digest as they are stored, by this run and by others."""
+
+    def __init__(self, stored: Artefact) -> None:
+        self._stored = stored
+        self._read: set[str] = set()
+        self.judgements: dict[str, Judgement] = {}
+        self.look()
+
+    def look(self) -> None:
+        """Read the parts that were added since the last look."""
+        for name in self._stored.names():
+            if name not in self._read:
+                part = self._stored.store.read_parquet(f"{self._stored.address}/{name}")
+                self._note(name, from_table(part, Judgement))
+
+    def save(self, unsaved: list[Judgement]) -> None:
+        """Store judgements as one more part, and empty their list."""
+        if unsaved:
+            self._note(self._stored.append(to_table(unsaved, Judgement)), unsaved)
+            unsaved.clear()
+
+    def _note(self, name: str, judgements: Sequence[Judgement]) -> None:
+        self._read.add(name)
+        for judgement in judgements:
+            other = self.judgements.get(judgement.digest)
             if other is None or other.replies <= judgement.replies:
-                found[judgement.digest] = judgement
-    return found
-
-
-def _judgements(
-    judge: LlmJudge, missing: Sequence[Case], quiet: bool
-) -> Iterator[Judgement | SentinelError]:
-    if not missing:  # A judge that has nothing to do needs no key.
-        return iter(())
-    return ModelJudge(judge, _chat(judge), quiet=quiet).each(missing)
+                self.judgements[judgement.digest] = judgement
 
 
 def _chat(judge: LlmJudge) -> Chat:
@@ -138,16 +194,10 @@ def _may_go_on(earlier: Judgement, judge: LlmJudge) -> bool:
     return unreadable and earlier.replies < judge.attempts
 
 
-def _save(unsaved: list[Judgement], stored: Artefact) -> None:
-    if unsaved:
-        stored.append(to_table(unsaved, Judgement))
-        unsaved.clear()
-
-
 def _spending(
-    judge: LlmJudge, known: Mapping[str, Judgement], given: Sequence[Judgement]
+    judge: LlmJudge, earlier: Mapping[str, Judgement], given: Sequence[Judgement]
 ) -> Spending:
-    before = [known[j.digest] for j in given if j.digest in known]
+    before = [earlier[j.digest] for j in given if j.digest in earlier]
     tokens_in = sum(j.tokens_in for j in given) - sum(j.tokens_in for j in before)
     tokens_out = sum(j.tokens_out for j in given) - sum(j.tokens_out for j in before)
     replied = sum(judgement.replies > 0 for judgement in given)
