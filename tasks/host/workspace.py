@@ -69,7 +69,7 @@ class Workspace:
         root = os.environ.get("SENTINEL_ROOT", "data")
         if "://" in root and any(map(_holds_secret, root.split("::"))):
             raise SentinelError(
-                "SENTINEL_ROOT holds a password or a query, and is named in messages and in Prefect",
+                "SENTINEL_ROOT holds a password or a query, and stands in messages and in Prefect",
                 "leave it out, and set it as the store's own variable: AWS_SECRET_ACCESS_KEY for "
                 "s3://, or fsspec's, as FSSPEC_FTP_PASSWORD for ftp://",
             )
