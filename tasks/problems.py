@@ -10,6 +10,8 @@ from tasks.errors import SentinelError
 
 T = TypeVar("T")
 
+_KEPT = ". Finished work is kept"
+
 _log = logging.getLogger(__name__)
 
 
@@ -60,4 +62,6 @@ class Problems:
             others.setdefault("the same" if text == first.problem else text, []).append(n)
         lines = [f"{', '.join(names)}: {text}" for text, names in others.items()]
         more = f"\n{len(self._found) - 1} more: {'; '.join(lines)}" if lines else ""
-        raise type(first)(told + more, f"{first.remedy}. Finished work is kept")
+        # A run of runs, such as the nightly one, is told so already.
+        remedy = first.remedy.removesuffix(_KEPT) + _KEPT
+        raise type(first)(told + more, remedy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import pydantic
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 from pydantic.dataclasses import dataclass
 
 from tasks.conf.base import STRICT, Name, Positive, check_prompt
@@ -52,6 +52,34 @@ class Procedural:
     size: Positive
     seed: int = 7
     config: dict[str, Any] = Field(default_factory=dict)
+
+
+_SOURCES = {"dataset": Hub, "path": File, "generator": Procedural}
+
+#: Marks of the kinds of source where pydantic places a mistake; no words for people.
+SOURCE_TAGS = tuple(f"<{key}>" for key in _SOURCES)
+
+
+def _kind(source: Any) -> str | None:
+    """Mark of a source's kind, by the key that only this kind has."""
+    keys = (k for k, cls in _SOURCES.items() if isinstance(source, cls) or _has(source, k))
+    return next((f"<{key}>" for key in keys), None)
+
+
+def _has(source: Any, key: str) -> bool:
+    return isinstance(source, dict) and key in source
+
+
+Source = Annotated[
+    Annotated[Hub, Tag("<dataset>")]
+    | Annotated[File, Tag("<path>")]
+    | Annotated[Procedural, Tag("<generator>")],
+    Discriminator(
+        _kind,
+        custom_error_type="source",
+        custom_error_message="needs `dataset` (of the hub), `path` (a file) or `generator`",
+    ),
+]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -103,7 +131,7 @@ class Benchmark:
 
     name: Name
     version: Positive
-    source: Hub | File | Procedural
+    source: Source
     fields: Fields = Fields()
     answer_type: AnswerType = AnswerType.NUMERIC
     answer_types: dict[str, AnswerRule] = Field(default_factory=dict)

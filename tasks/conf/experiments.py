@@ -33,7 +33,7 @@ class Experiment:
 
     name: Name
     models: Annotated[tuple[Model, ...], Field(min_length=1)]
-    benchmarks: Annotated[tuple[Benchmark, ...], Field(min_length=2)]
+    benchmarks: tuple[Benchmark, ...]
     prompt: str = "{question}"
     decoding: Decoding = Decoding()
     judge: Judge = RuleJudge()
@@ -49,6 +49,16 @@ class Experiment:
     @classmethod
     def _asks_the_question(cls, prompt: str) -> str:
         return check_prompt(prompt) or prompt
+
+    @pydantic.field_validator("benchmarks")
+    @classmethod
+    def _some_are_left_to_score(cls, benchmarks: tuple[Benchmark, ...]) -> tuple[Benchmark, ...]:
+        if len(benchmarks) < 2:
+            raise ValueError(
+                f"at least two are needed, to train on some and score the others, not "
+                f"{len(benchmarks)}"
+            )
+        return benchmarks
 
     @pydantic.model_validator(mode="after")
     def _profiles_have_what_they_need(self) -> Experiment:

@@ -12,7 +12,7 @@ import pydantic
 import yaml
 
 from tasks.conf.base import NAMES, is_name
-from tasks.conf.benchmarks import Benchmark
+from tasks.conf.benchmarks import SOURCE_TAGS, Benchmark
 from tasks.conf.experiments import Experiment
 from tasks.conf.judges import Judge, LlmJudge, RuleJudge
 from tasks.conf.models import Model
@@ -322,9 +322,14 @@ def _validate(source: str | Path, document: dict[str, Any], cls: type[S]) -> S:
     except pydantic.ValidationError as error:
         problems = []
         for e in error.errors():
-            where = ".".join(str(p) for p in e["loc"])
-            told = "unknown field" if e["type"] == "unexpected_keyword_argument" else e["msg"]
-            told = told.removeprefix("Value error, ")
+            where = ".".join(str(p) for p in e["loc"] if p not in SOURCE_TAGS)
+            told = e["msg"].removeprefix("Value error, ")
+            if e["type"] == "unexpected_keyword_argument":
+                told = "unknown field"
+            elif e["type"] == "too_short":
+                told = (
+                    f"at least {e['ctx']['min_length']} is needed, not {e['ctx']['actual_length']}"
+                )
             problems.append(f"{where}: {told}" if where else told)
         raise SentinelError(
             f"{source}: " + "; ".join(problems), "mend these fields; docs/conf.md lists them all"

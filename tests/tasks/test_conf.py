@@ -96,17 +96,17 @@ def test_everything_in_this_repositorys_conf_is_valid(kind: str) -> None:
         ({"decoding": {"temperature": -1}}, ["decoding.temperature:", "greater than or equal"]),
         ({"decoding": {"top_k": 101}}, ["decoding.top_k:", "less than or equal to 100"]),
         ({"prompt": "Solve it."}, ["prompt:", "must contain {question}"]),
-        ({"models": []}, ["models:", "at least 1 item"]),
+        ({"models": []}, ["models: at least 1 is needed, not 0"]),
         ({"models": "m"}, ["`models` is not a list of names"]),
         ({"models": [{"name": "m"}]}, ["`models` is not a list of names"]),
         ({"models": ["m", "m"]}, ["model 'm' is listed twice"]),
-        ({"benchmarks": ["easy"]}, ["benchmarks:", "at least 2 items"]),
+        ({"benchmarks": ["easy"]}, ["benchmarks: at least two are needed, to train on some"]),
         ({"benchmarks": ["easy", "easy"]}, ["benchmark 'easy' is listed twice"]),
         ({"models": ["n"]}, ["model 'n' is unknown", "models/n.yaml does not exist"]),
         ({"benchmarks": ["esay", "hard"]}, ["'esay' is unknown", "did you mean easy?"]),
         ({"sweep": {"sizes": [1, 2]}}, ["k = 2 leaves no unseen benchmark among 2", "at most 1"]),
         ({"sweep": {"sizes": [0]}}, ["sweep.sizes.0:", "greater than or equal to 1"]),
-        ({"sweep": {"sizes": []}}, ["sweep.sizes:", "at least 1 item"]),
+        ({"sweep": {"sizes": []}}, ["sweep.sizes: at least 1 is needed, not 0"]),
         ({"sweep": {"sizes": [1], "seed": -1}}, ["sweep.seed:", "greater than or equal to 0"]),
         ({"sweep": {"estimators": ["atc-maks"]}}, ["'atc-maks'", "did you mean atc-max"]),
         ({"sweep": {"estimators": ["constant"] * 2}}, ["'constant' is listed twice"]),
@@ -149,7 +149,7 @@ def test_a_mistake_in_a_model_is_named(conf: Conf, model: dict, words: list[str]
     ("change", "words"),
     [
         ({"version": 0}, ["version:", "greater than or equal to 1"]),
-        ({"source": {"path": "x", "split": "test"}}, ["source."]),
+        ({"source": {"path": "x", "split": "test"}}, ["source.split: unknown field"]),
         ({"tolerance": 1.5}, ["tolerance:", "less than 1"]),
         ({"answer_type": "number"}, ["answer_type:", "'numeric'"]),
         ({"prompt": "Answer:"}, ["prompt:", "must contain {question}"]),
@@ -171,6 +171,29 @@ def test_a_mistake_in_a_benchmark_is_named(conf: Conf, change: dict, words: list
     assert "benchmarks/easy.yaml" in message
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (
+            {"generator": "chain_sum", "size": 0},
+            "source.size: Input should be greater than or equal",
+        ),
+        ({"generator": "chain_sum"}, "source.size: Field required"),
+        ({"path": "x", "wher": {}}, "source.wher: unknown field"),
+        ({"dataset": "a/b", "split": "test", "revision": 3}, "source.revision: Input should be a"),
+        ({"size": 3}, "source: needs `dataset` (of the hub), `path` (a file) or `generator`"),
+        ("x.jsonl", "source: needs `dataset` (of the hub), `path` (a file) or `generator`"),
+    ],
+    ids=str,
+)
+def test_a_mistake_in_a_source_is_told_alone(conf: Conf, source: object, told: str) -> None:
+    """Not what the other kinds of source would lack."""
+    conf.benchmark({"name": "easy", "version": 1, "source": source})
+    problem = conf.error().splitlines()[0]
+    assert f"easy.yaml: {told}" in problem
+    assert ";" not in problem
 
 
 def test_a_secret_in_a_url_is_refused_and_not_repeated(conf: Conf) -> None:

@@ -23,6 +23,18 @@ def test_a_reason_that_several_parts_share_is_told_once() -> None:
     assert raised.value.remedy == "end the other process. Finished work is kept"
 
 
+def test_what_is_kept_is_told_once() -> None:
+    """The nightly run collects the problems of the runs that it started."""
+    inner, outer = Problems(), Problems()
+    inner.failed("m / a", SentinelError(FULL, "end the other process"))
+    with pytest.raises(SentinelError) as raised:
+        inner.none_or_raise(None)
+    outer.failed("conf/experiments/e.yaml", raised.value)
+    with pytest.raises(SentinelError) as raised:
+        outer.none_or_raise(None)
+    assert raised.value.remedy == "end the other process. Finished work is kept"
+
+
 def test_the_kind_of_the_first_problem_and_an_unforeseen_one() -> None:
     problems = Problems({"m / a": EngineDied("m / a: the engine ended", "rerun")})
     problems.failed("m / b", ValueError("2 'rows'"))
