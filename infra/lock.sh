@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes infra/locks/{cpu,cuda,worker}.txt anew from the .in files. Needs uv. Its arguments are options of
+# Writes infra/locks/{cpu,driver,cuda,worker}.txt anew from the .in files. Needs uv. Its arguments are options of
 # uv for the CPU lock, such as where the CPU build of torch is: infra/lock.sh --find-links FOLDER
 set -euo pipefail
 cd "$(dirname "$0")/locks"
@@ -12,5 +12,6 @@ lock() { # NAME [OPTION...]
     --no-header --no-annotate --no-emit-index-url --no-emit-find-links "${left_out[@]}" "${@:2}"
 }
 lock cpu "$@"
+lock driver --constraint cpu.txt "$@"
 lock cuda
 lock worker --constraint cuda.txt

