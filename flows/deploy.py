@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from inspect import getdoc
@@ -177,6 +178,12 @@ def _flow(deployment: str) -> Flow[Any, Any]:
     return experiment if deployment == ADDED_MODEL else _FLOWS[deployment]
 
 
+def description(flow: Flow[Any, Any]) -> str:
+    """What a flow does, for people: its docstring without the sections for developers."""
+    text = getdoc(flow.fn) or ""
+    return re.split(r"^\w+\n-+$", text, maxsplit=1, flags=re.MULTILINE)[0].strip()
+
+
 async def _register(
     client: PrefectClient,
     name: str,
@@ -188,7 +195,7 @@ async def _register(
     return await client.create_deployment(
         flow_id=await client.create_flow_from_name(flow.name),
         name=name,
-        description=_ADDED if name == ADDED_MODEL else getdoc(flow.fn),
+        description=_ADDED if name == ADDED_MODEL else description(flow),
         tags=_TAGS[name],
         entrypoint=f"{flow.fn.__module__}.{flow.fn.__name__}",
         pull_steps=[
@@ -245,8 +252,8 @@ def _added_model_runs(deployment: UUID) -> AutomationCore:
                 job_variables=None,
                 deployment_id=deployment,
                 parameters={
-                    "path": _template("{{ event.payload.experiment }}"),
-                    "models": [_template("{{ event.payload.model }}")],
+                    "path": _from_event("experiment"),
+                    "models": [_from_event("model")],
                 },
             )
         ],
@@ -262,5 +269,10 @@ async def _keep(client: PrefectClient, automation: AutomationCore) -> None:
         await client.create_automation(automation)
 
 
-def _template(text: str) -> dict[str, str]:
-    return {"__prefect_kind": "jinja", "template": text}
+def _from_event(name: str) -> dict[str, str]:
+    """What the event's payload has by a name, or no text where it has none.
+
+    Prefect would start no run without a value, and tell of it in the server's log alone.
+    """
+    value = f"event.payload.{name} | default('', true)"
+    return {"__prefect_kind": "jinja", "template": f"{{{{ {value} }}}}"}
