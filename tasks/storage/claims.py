@@ -13,6 +13,7 @@ nothing else is left to do meanwhile, a rerun waits for it one patience in all.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 import uuid
@@ -23,6 +24,8 @@ from typing import Self
 
 from tasks.errors import SentinelError
 from tasks.storage.store import Artefact
+
+_log = logging.getLogger(__name__)
 
 #: Between two signs of life: one small write for each batch in hand.
 HEARTBEAT_S = 5.0
@@ -75,7 +78,7 @@ class Line:
         self._in_hand: set[str] = set()
         self._lock = threading.Lock()
         self._over = threading.Event()
-        self._overtaken = False
+        self._overtaken = self._told = False
         self._others: dict[str, _Seen] = {}
         if self._waiting:
             self._look_around()
@@ -120,6 +123,15 @@ class Line:
                 return name
             self._overtaken = True
             self._release(name)
+        if self._waiting and not self._in_hand and not self._told:
+            self._told = True
+            _log.info(
+                "%s: another run has the last %d batch(es) in hand; they are taken over where it "
+                "gives no sign of life for %g s",
+                self._artefact.address,
+                len(self._waiting),
+                PATIENCE_S,
+            )
         return None
 
     def overtaken(self) -> bool:

@@ -131,6 +131,19 @@ def test_what_was_given_back_without_being_stored_is_taken_at_once(line) -> None
     assert second.take() == "one"
 
 
+def test_a_person_is_told_once_what_is_waited_for(line, caplog) -> None:
+    caplog.set_level("INFO", logger=claims.__name__)
+    first, second = line(), line()
+    assert first.take() == "one"
+    assert [second.take(), second.take(), second.take()] == ["two", "three", None]
+    assert caplog.messages == []  # It has something to do itself.
+    second.done("two")
+    second.done("three")
+    assert second.take() is second.take() is None
+    (told,) = caplog.messages
+    assert "responses/m/b/key: another run has the last 1 batch(es) in hand" in told
+
+
 def test_what_another_run_stored_is_taken_by_nobody(line, artefact) -> None:
     first, second = line(["one"]), line(["one"])
     first.take()

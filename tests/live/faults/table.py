@@ -51,9 +51,11 @@ that could not be written, is asked again, as nobody else knows its answers. Tha
 part for each job and engine: two jobs with parts of 8 items in these tests, or of 4 beneath vLLM;
 three with parts of 8 where vLLM's own process is killed. What is stored is never asked again.
 
-Two runs of one experiment see what the other has in hand (`tasks/generation/claims.py`) and take
-something else. A claim is a hint without a time in it, as clocks may differ; what a killed run had
-in hand is only answered last.
+Two runs of one experiment see what the other has in hand (`tasks/storage/claims.py`) and take
+something else; what a model judge is asked is shared in the same way. A claim is a hint without a
+time in it, as clocks may differ: its holder writes a new number into it every 5 s, however long its
+batch takes, and one that has not changed for 20 s is a killed run's. What killed runs had in hand
+is answered last, and a run that has nothing else left to do waits at most those 20 s for it.
 
 ## What is not so
 
