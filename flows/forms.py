@@ -39,7 +39,8 @@ def forms(choices: Choices) -> dict[str, Schema]:
     )
     benchmarks = _several(
         "Benchmarks",
-        f"Only these, from conf/benchmarks. Empty: those of the experiment. {_BESIDE}",
+        "Only these, from conf/benchmarks, at least two. Empty: those of the experiment. "
+        f"{_BESIDE}",
         choices.benchmarks,
     )
     limit: Schema = {

@@ -9,6 +9,7 @@ import pytest
 from estimators.config import expand
 from flows.again import rejudge, report, sweep
 from flows.catch_up import catch_up
+from flows.deploy import description
 from flows.experiment import experiment
 from flows.forms import ESTIMATORS, forms
 from tasks.conf.choices import Choices
@@ -42,6 +43,15 @@ def test_a_form_has_the_parameters_of_its_flow(name: str) -> None:
     # What the form offers by default is valid and is what the flow would do by itself.
     given = {n: p["default"] for n, p in schema["properties"].items() if "default" in p}
     jsonschema.validate({n: WHOLE[n] for n in schema["required"]} | given, schema)
+
+
+@pytest.mark.parametrize("name", FILLED)
+def test_a_deployment_is_described_for_people(name: str) -> None:
+    told = description(FLOWS[name])
+    assert len(told) > 40
+    assert told.endswith(".")
+    for word in ("Parameters", "Returns", "Raises", "---", " : ", ":class:", ":mod:", "``"):
+        assert word not in told
 
 
 @pytest.mark.parametrize("name", FILLED)
