@@ -30,6 +30,7 @@ from tasks.cluster.room import Needs, Waiting
 from tasks.conf import Experiment, Model
 from tasks.engines.contract import Batch, Prompt
 from tasks.engines.openai import OpenAIEngine
+from tasks.engines.processes import Processes
 from tasks.engines.vllm import VllmEngine
 from tasks.errors import EngineDied, SentinelError
 from tasks.storage.versions import code_version
@@ -123,9 +124,11 @@ class EnginePool:
     ) -> None:
         with self._lock:
             self._closed = True
-            for slot in self._engines:
-                slot.close()
-            self._engines.clear()
+            # All of them, whatever the closing of one raises.
+            with contextlib.ExitStack() as each:
+                each.callback(self._engines.clear)
+                for slot in self._engines:
+                    each.callback(slot.close)
 
     @contextlib.contextmanager
     def _best(self) -> Iterator[_Slot]:
@@ -213,7 +216,7 @@ class _RayEngine:
             needs,
             "lower `resources` in the model's YAML, or add a node that has them all",
         )
-        self._pids: list[int] = []
+        self._processes: Processes | None = None
 
     @property
     def seated(self) -> bool:
@@ -256,9 +259,9 @@ class _RayEngine:
             ) from None
 
     def _await_loaded(self) -> None:
-        pids = ray.get(self._loaded)
-        if not self._pids:
-            self._pids = pids
+        processes = ray.get(self._loaded)
+        if self._processes is None:
+            self._processes = processes
             # What an actor logs stays on its node; what the user should know is told here.
             if notice := ray.get(self._actor.notice.remote()):
                 _log.warning(notice)
@@ -269,8 +272,8 @@ class _RayEngine:
             ray.get(self._actor.close.remote(), timeout=10)
         ray.kill(self._actor, no_restart=True)
         # Only processes of this host can be seen from here; Ray ends an actor's own elsewhere.
-        orphans = [psutil.Process(p) for p in self._pids if psutil.pid_exists(p)]
-        psutil.wait_procs(orphans, timeout=10)
+        if self._processes is not None:
+            psutil.wait_procs(self._processes.left(), timeout=10)
 
 
 def _from_anywhere(model: Model) -> Model:

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from tasks.conf import Decoding, Model
 from tasks.engines import causes
 from tasks.engines.capture.collector import EXTENSION, CaptureRefused, Collector, Gap
 from tasks.engines.contract import Batch, Prompt, Recorder, TokenTrace, to_generation_table
+from tasks.engines.processes import Processes
 from tasks.errors import EngineDied, SentinelError
 from tasks.records import Finish, Response
 from tasks.storage.versions import check_code
@@ -66,8 +66,8 @@ class VllmEngine:
         self._capture: Collector | None = None
         self._notice: str | None = None
 
-    async def load(self) -> list[int]:
-        """Load the weights; returns the ids of the engine's processes, this one first.
+    async def load(self) -> Processes:
+        """Load the weights; returns the engine's processes, this one first.
 
         Raises
         ------
@@ -119,8 +119,7 @@ class VllmEngine:
             self._model.price,
         )
         self._output = causes.Output()
-        me = psutil.Process()
-        return [me.pid, *(child.pid for child in me.children(recursive=True))]
+        return Processes.mine()
 
     def _check_node(self) -> None:
         if self._code is not None:
