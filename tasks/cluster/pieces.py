@@ -15,6 +15,7 @@ import ray.exceptions
 
 from tasks.cluster.joining import problem_of, signals_as_raised
 from tasks.cluster.room import SWEEPING, Waiting
+from tasks.errors import SentinelError
 from tasks.storage.store import Store
 
 # Seconds between two looks whether a cluster has a node for sweeps at all.
@@ -54,6 +55,15 @@ def _result(task: ray.ObjectRef) -> bytes:
     try:
         with signals_as_raised():
             content: bytes = ray.get(task)
+    except ray.exceptions.OutOfMemoryError as error:
+        # Its first line has the node and its memory; ten follow about who uses it.
+        first = str(error).strip().partition("\n")[0]
+        raise SentinelError(
+            f"the sweep: a node has too little memory for its tasks, which were killed and tried "
+            f"again in vain: {first}",
+            "end what else uses its memory, take a node with more, or let fewer tasks run at once "
+            "(`ray start --head --num-cpus=N`, and RAY_ADDRESS); pieces that are done are kept",
+        ) from None
     except ray.exceptions.RayError as error:
         if problem := problem_of(error, "the sweep"):
             raise problem from None

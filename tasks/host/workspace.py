@@ -206,6 +206,9 @@ class Workspace:
             # Evaluations of chat traces, for which a server keeps eight more processes.
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "RAY_USAGE_STATS_ENABLED": "0",
+            # A task killed for memory is tried again in growing steps of up to a minute, about
+            # four minutes in all; Ray by itself would go on for ever.
+            "RAY_task_oom_retries": "8",
             "GIT_PYTHON_REFRESH": "quiet",
         } | FAULTS
         # Who serves the API with a password on this machine is its client as well.
