@@ -74,7 +74,8 @@ class Lab:
             "decoding": {"temperature": 0, "max_tokens": 48},
             "sweep": {"sizes": [1], "estimators": ["logistic-isotonic", "atc-max", "constant"]},
         }
-        return _dump(conf / "experiments" / "lab.yaml", document | changes)
+        document |= changes
+        return _dump(conf / "experiments" / f"{document['name']}.yaml", document)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start ``sentinel`` with these arguments; its output goes to a file beside the data."""
@@ -169,12 +170,11 @@ def wait_until() -> Callable[[Callable[[], object], float], None]:
 @pytest.fixture(scope="session")
 def vllm_server(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a real OpenAI-compatible server with the embedded model."""
-    import socket
     import urllib.request
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    from tests.live.services import free_port
+
+    port = free_port()
     log = (tmp_path_factory.mktemp("server") / "log.txt").open("w")
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     command += ["--model", str(model_folder), "--served-model-name", "small"]
