@@ -194,8 +194,11 @@ def test_two_runs_at_once_take_different_batches(make_job, store, last_s) -> Non
     assert claims_in(job, store) == []
 
 
-def test_a_run_that_starts_later_leaves_to_the_first_what_it_has_in_hand(make_job, store) -> None:
+def test_a_run_that_starts_later_leaves_to_the_first_what_it_has_in_hand(
+    make_job, store, monkeypatch
+) -> None:
     """One batch is all there is, and the second run starts while it is being answered."""
+    monkeypatch.setattr(claims, "LOOK_S", 0.01)
     job, looks, asked_twice = make_job(batch_items=64), [], threading.Event()
     in_hand, looked = threading.Event(), threading.Event()
 
