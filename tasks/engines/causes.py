@@ -70,3 +70,17 @@ class Output:
 def of_memory(text: str) -> bool:
     """Whether an error's text tells of GPU memory that did not suffice."""
     return bool(_MEMORY.search(text))
+
+
+def said(error: BaseException) -> str:
+    """What an exception says, in a line; its type's name where it says nothing.
+
+    Where vLLM's configuration refuses options (by pydantic), the first refusal: the exception's own
+    first line only counts them.
+    """
+    text = str(error).strip() or type(error).__name__
+    if re.match(r"\d+ validation errors? for ", text):
+        first = error.errors()[0]  # type: ignore[attr-defined]
+        option = f"{first['loc'][0]}: " if first["loc"] else ""
+        return f"{option}{first['msg'].removeprefix('Value error, ')}".splitlines()[0]
+    return text.splitlines()[0]

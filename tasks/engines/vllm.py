@@ -91,7 +91,7 @@ class VllmEngine:
         except ImportError as error:
             raise SentinelError(
                 f"model {self._model.name!r}: node {socket.gethostname()} cannot import vLLM: "
-                f"{_first_line(error)}",
+                f"{causes.said(error)}",
                 "install it there, or name nodes that have it in `resources.labels` of its YAML",
             ) from None
 
@@ -101,7 +101,7 @@ class VllmEngine:
                 _engine_args(self._model, self._decoding, capture=obstacle is None)
             )
         except (OSError, ValueError, TypeError, RuntimeError, NotImplementedError) as error:
-            cause = output.cause() or _first_line(error)
+            cause = output.cause() or causes.said(error)
             raise SentinelError(
                 f"model {self._model.name!r}: vLLM cannot load {self._model.model!r}: {cause}",
                 causes.MEMORY_REMEDY
@@ -216,7 +216,7 @@ class VllmEngine:
                 seconds=time.monotonic() - start,
                 tokens_in=len(tokens),
                 tokens_out=0,
-                error=_first_line(error),
+                error=causes.said(error),
             )
             return refused, TokenTrace.empty()
         n = len(completion.token_ids)
@@ -348,7 +348,3 @@ def _request_errors() -> tuple[type[Exception], ...]:
     import vllm.exceptions
 
     return (ValueError, getattr(vllm.exceptions, "VLLMClientError", ValueError))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
+import pydantic
 import pytest
 
 from tasks.engines import causes
@@ -87,3 +89,39 @@ def test_an_output_that_is_no_file_tells_nothing(capfd: pytest.CaptureFixture[st
 )
 def test_errors_of_memory_are_known(text: str, of_memory: bool) -> None:
     assert causes.of_memory(text) is of_memory
+
+
+class Options(pydantic.BaseModel):
+    """As the classes of vLLM's configuration."""
+
+    dtype: Literal["auto", "half"] = "auto"
+    heads: int = 8
+
+    @pydantic.model_validator(mode="after")
+    def _divisible(self) -> Options:
+        if self.heads % 2:
+            raise ValueError(f"{self.heads} heads must be divisible by tensor parallel size (2)")
+        return self
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"heads": 9}, "9 heads must be divisible by tensor parallel size (2)"),
+        ({"dtype": "foo", "heads": "x"}, "dtype: Input should be 'auto' or 'half'"),
+    ],
+)
+def test_a_refused_option_is_told_and_not_how_many_there_are(
+    options: dict[str, object], said: str
+) -> None:
+    with pytest.raises(pydantic.ValidationError) as refused:
+        Options.model_validate(options)
+    assert causes.said(refused.value) == said
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(ValueError("of what\nmore"), "of what"), (RuntimeError(" \n"), "RuntimeError")],
+)
+def test_of_any_other_exception_the_first_line_is_told(error: Exception, said: str) -> None:
+    assert causes.said(error) == said

@@ -16,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import psutil
@@ -117,13 +118,17 @@ class Machine:
                     found.append(process)
         return found
 
-    def asked(self, *benchmarks: str) -> tuple[int, int]:
-        """Requests that engines took for these benchmarks, and different items among them."""
-        found: list[str] = []
+    def requests(self, *benchmarks: str) -> dict[int, list[str]]:
+        """Items of these benchmarks that engines were asked, by the process of the engine's actor.
+
+        An item that was asked twice stands there twice.
+        """
+        found: dict[int, list[str]] = {}
         for log in self.cluster.folder.rglob("worker-*.out"):
-            found += re.findall(r"Added request (\S+?/\S+?)/\d+", log.read_text(errors="replace"))
-        mine = [key for key in found if key.split("/")[0] in benchmarks]
-        return len(mine), len(set(mine))
+            asked = re.findall(r"Added request (\S+?/\S+?)/\d+", log.read_text(errors="replace"))
+            if mine := [key for key in asked if key.split("/")[0] in benchmarks]:
+                found[int(log.stem.rsplit("-", 1)[1])] = mine
+        return found
 
     def model_of(self, pid: int) -> str:
         """Name of the model that an engine's process loaded, from its log."""
@@ -201,8 +206,9 @@ class Run:
 
     def counts(self, model: str = "first") -> dict[str, int]:
         """Items lost, and asked of an engine more than once."""
-        asked, different = self.machine.asked(*self.benchmarks)
-        return {"lost": 2 * self.items - self.stored(model), "repeated": asked - different}
+        asked = list(chain.from_iterable(self.machine.requests(*self.benchmarks).values()))
+        repeated = len(asked) - len(set(asked))
+        return {"lost": 2 * self.items - self.stored(model), "repeated": repeated}
 
 
 def _rows(path: Path) -> int:

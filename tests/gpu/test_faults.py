@@ -227,7 +227,8 @@ def test_driver_killed(
     process = run.lab.start(*words)
     await_true(lambda: run.lab.parts("first") or process.poll() is not None, 300, "the first part")
     await_true(lambda: other.lab.parts("first"), 300, "the first part beside it")
-    ours = [engine.pid for engine in machine.engines() if answers(machine, engine, "driver-")]
+    actors = machine.requests(*run.benchmarks).keys()
+    ours = [e.pid for e in machine.engines() if actors & {above.pid for above in e.parents()}]
     assert len(ours) == 1
     before = machine.holders()
     assert process.poll() is None
@@ -250,13 +251,6 @@ def test_driver_killed(
     note(**run.counts())
     assert run.counts()["lost"] == 0
     assert run.counts()["repeated"] <= 2 * run.part
-
-
-def answers(machine: Machine, engine: psutil.Process, benchmarks: str) -> bool:
-    """Whether an engine was asked questions of benchmarks that begin so, by its actor's log."""
-    (actor,) = [p for p in engine.parents() if p.name().startswith("ray::VllmEng")]
-    logs = machine.cluster.folder.rglob(f"worker-*-{actor.pid}.out")
-    return any(f"Added request {benchmarks}" in log.read_text(errors="replace") for log in logs)
 
 
 @pytest.mark.parametrize("what", ["node", "raylet"])

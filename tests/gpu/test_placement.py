@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from entropy.features import COLUMNS
-from tests.gpu.conftest import GPUS, ON_CPU, Machine, Run
+from tests.gpu.conftest import GPUS, MODELS, ON_CPU, Machine, Run
 from tests.gpu.devices import Watch
 
 Note = Callable[..., None]
@@ -56,9 +57,11 @@ def test_two_replicas_of_one_model(
         run.lab.run(*words)
     gpus = watch.gpus()
     together = watch.together(*gpus)
+    shares = sorted(map(len, machine.requests(*run.benchmarks).values()))
     note(gpus=[sorted(on) for on in gpus.values()], seconds_together=round(together, 1),
-         **run.counts())  # fmt: skip
+         requests=shares, **run.counts())  # fmt: skip
     assert len(gpus) == 2
+    assert len(shares) == 2, "one of the engines was asked nothing"
     assert together > 2
     assert run.counts() == {"lost": 0, "repeated": 0}
     if GPUS > 1:
@@ -69,7 +72,8 @@ def test_two_replicas_of_one_model(
 def test_tensor_parallel(machine: Machine, make_run: Callable[..., Run], note: Note) -> None:
     """One engine over two GPUs; its two processes come and go together."""
     run = make_run("tensor", items=12 if ON_CPU else 24)
-    words = run.write({"first": {"weights": "second", "gpus": 2, "tensor_parallel": 2}})
+    model = {"weights": "second", "options": sharable(MODELS["second"])}
+    words = run.write({"first": model | {"gpus": 2, "tensor_parallel": 2}})
     with Watch(machine.holders) as watch:
         run.lab.run(*words)
     gpus = watch.gpus()
@@ -78,6 +82,18 @@ def test_tensor_parallel(machine: Machine, make_run: Callable[..., Run], note: N
     assert run.counts() == {"lost": 0, "repeated": 0}
     if GPUS > 1:
         assert len(frozenset.union(*gpus.values())) == 2
+
+
+def sharable(model: str) -> dict[str, object]:
+    """Options by which two GPUs can share a model's attention heads.
+
+    The embedded one has nine: of it a model with eight and made-up weights is run.
+    """
+    heads = json.loads((Path(model) / "config.json").read_text())["num_attention_heads"]
+    if heads % 2 == 0:
+        return {}
+    shape = {"num_attention_heads": 8, "num_key_value_heads": 4, "hidden_size": 512, "head_dim": 64}
+    return {"load_format": "dummy", "hf_overrides": shape}
 
 
 def test_a_model_that_fits_no_node_ends_and_sweeps_go_to_cpus(
