@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import time
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import ray
 
 from tasks.cluster.joining import LOCAL, address
 from tasks.errors import SentinelError
+from tasks.host.settings import seconds
 
 _log = logging.getLogger(__name__)
 
@@ -22,19 +22,9 @@ _log = logging.getLogger(__name__)
 _TELL_AFTER_S = 60.0
 _TELL_AGAIN_S = 900.0
 
-
-def _seconds(name: str, default: float) -> float:
-    """Seconds that an environment variable says; what is no number is a :class:`SentinelError`."""
-    said = os.environ.get(name, "") or default
-    try:
-        return float(said)
-    except ValueError:
-        raise SentinelError(f"{name} is {said!r}, which is no number", "give seconds") from None
-
-
 # Seconds in which a node that is large enough has to join, where there is none: an autoscaler needs
 # minutes, and a cluster that is too small would be waited for for ever.
-_GIVE_UP_AFTER_S = _seconds("SENTINEL_ROOM_TIMEOUT_S", 1800)
+_GIVE_UP_AFTER_S = seconds("SENTINEL_ROOM_TIMEOUT_S", 1800)
 
 
 def room() -> str:

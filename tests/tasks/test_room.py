@@ -9,6 +9,7 @@ import pytest
 from tasks.cluster import room
 from tasks.cluster.room import SWEEPING, Needs, Waiting
 from tasks.errors import SentinelError
+from tasks.host.settings import seconds
 from tasks.storage.versions import check_code, code_version
 
 
@@ -125,8 +126,8 @@ def test_other_code_on_a_node_is_refused() -> None:
 def test_a_timeout_that_is_no_number_is_told(monkeypatch) -> None:
     monkeypatch.setenv("SENTINEL_ROOM_TIMEOUT_S", "soon")
     with pytest.raises(SentinelError, match="SENTINEL_ROOM_TIMEOUT_S is 'soon', which is no num"):
-        room._seconds("SENTINEL_ROOM_TIMEOUT_S", 1800)
+        seconds("SENTINEL_ROOM_TIMEOUT_S", 1800)
     monkeypatch.setenv("SENTINEL_ROOM_TIMEOUT_S", "20")
-    assert room._seconds("SENTINEL_ROOM_TIMEOUT_S", 1800) == 20
+    assert seconds("SENTINEL_ROOM_TIMEOUT_S", 1800) == 20
     monkeypatch.delenv("SENTINEL_ROOM_TIMEOUT_S")
-    assert room._seconds("SENTINEL_ROOM_TIMEOUT_S", 1800) == 1800
+    assert seconds("SENTINEL_ROOM_TIMEOUT_S", 1800) == 1800
