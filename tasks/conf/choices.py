@@ -20,8 +20,10 @@ from tasks.errors import SentinelError
 
 N = TypeVar("N", Model, Benchmark)
 
-#: Characters of a list in a label; with all lists it stays below what file systems and MLflow take.
-_LONG = 50
+#: Characters of a label and of a list in it: it is part of a folder's name, which may have 255 on
+#: most file systems, and of a run's in MLflow, which may have 250.
+_LONG = 150
+_LONG_LIST = 50
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class Changes:
         parts += [f"limit {self.limit}"] * (self.limit is not None)
         parts += [f"judge {self.judge}"] * (self.judge is not None)
         parts += [f"{name} {_words(values)}" for name, values in named.items() if values]
-        return "; ".join(parts)
+        return _cut("; ".join(parts), _LONG)
 
 
 @dataclass(frozen=True)
@@ -211,12 +213,15 @@ def _in_order(
 
 
 def _words(values: tuple[object, ...]) -> str:
-    """The values; of many the first ones and a digest of all, as they become names of folders."""
-    told = ", ".join(map(str, values))
-    if len(told) <= _LONG:
-        return told
-    first = told[:_LONG].rpartition(", ")[0] or told[:_LONG]
-    return f"{first}, ... {hashlib.sha256(told.encode()).hexdigest()[:8]}"
+    return _cut(", ".join(map(str, values)), _LONG_LIST)
+
+
+def _cut(text: str, length: int) -> str:
+    """The text; of a long one its beginning and a digest of all."""
+    if len(text) <= length:
+        return text
+    first = text[:length].rpartition(", ")[0] or text[:length]
+    return f"{first}, ... {hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _members(

@@ -110,6 +110,22 @@ def test_a_long_choice_is_cut_and_told_from_others() -> None:
     assert len({first.label, second.label, same_number.label}) == 3
 
 
+def test_all_changes_together_are_a_name_that_a_folder_may_have() -> None:
+    names = [f"benchmark-{n:03}" for n in range(40)]
+    for name in names:
+        write(f"benchmarks/{name}", version=1, source={"path": "x.jsonl"})
+    write(f"judges/{(judge := 'j' * 60)}", kind="rules")
+    labels = set()
+    for sizes in ((1, 2, 3, 4, 5, 6, 7, 8, 9), (1, 2, 3, 4, 5, 6, 7, 8)):
+        found = asked(
+            benchmarks=names, limit=100_000, judge=judge, sizes=sizes,
+            estimators=("v1-grid", "v4-grid", "baselines", "atc-max", "constant", "ensemble"),
+        )  # fmt: skip
+        labels.add(found.label)
+        assert len(Path(found.folder).name) <= len(found.label) < 170
+    assert len(labels) == 2
+
+
 def test_a_change_that_gives_no_experiment_is_told_with_its_field() -> None:
     for changes, told in (
         ({"estimators": ("forrest",)}, "e.yaml, as changed: sweep: estimators: .*'forrest'"),
