@@ -32,6 +32,11 @@ def catch_up(paths: tuple[str, ...] = (), conf: str = "conf") -> list[str]:
     -------
     list of str
         The jobs whose responses were missing, as ``EXPERIMENT: MODEL / BENCHMARK``.
+
+    Raises
+    ------
+    SentinelError
+        At the end, if any experiment failed, whatever with; all of them are named.
     """
     store = Workspace.from_environment().store
     problems, ran = Problems(), []
@@ -48,6 +53,8 @@ def catch_up(paths: tuple[str, ...] = (), conf: str = "conf") -> list[str]:
             show_plan(planned)
             ran += [f"{asked.experiment.name}: {job}" for job in planned.jobs]
             experiment(path, models=tuple(planned.models))
-        except SentinelError as error:
+        except Exception as error:  # The others are not to wait for this one to be mended.
+            if not isinstance(error, SentinelError):
+                get_run_logger().exception("%s", path)
             problems.failed(path, error)
     return problems.none_or_raise(ran)

@@ -18,6 +18,9 @@ _TAIL_BYTES = 2**18
 # As in "(EngineCore pid=7) ERROR 11-22 05:21:00 [core.py:9] ValueError: Free memory on device ...".
 _RAISED = re.compile(r"(?:^|\s)((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit)): (\S.*)$")
 
+# Lines that vLLM logs of its work; with the option `enable_log_requests` they hold prompts.
+_AT_WORK = re.compile(r"(?:^|\s)(?:DEBUG|INFO)\b")
+
 # Exceptions that only pass on that another process failed.
 _PASSED_ON = re.compile(
     r"initialization failed|root cause|cancelled|EngineDead|EngineCore enc", re.I
@@ -53,7 +56,7 @@ class Output:
         """The exception that was written last and does not just pass on another; else none."""
         found = None
         for line in self._lines():
-            raised = _RAISED.search(line)
+            raised = None if _AT_WORK.search(line) else _RAISED.search(line)
             if raised and not _PASSED_ON.search(line):
                 found = f"{raised[1].rsplit('.', 1)[-1]}: {raised[2].strip()}"
         return found

@@ -55,6 +55,16 @@ def test_of_workers_that_fail_together_the_error_is_theirs(
     assert output.cause() == "OutOfMemoryError: CUDA out of memory. Tried to allocate"
 
 
+@pytest.mark.parametrize("level", ["DEBUG", "INFO"])
+def test_a_prompt_that_vllm_logs_is_no_cause(written: Callable[[str], None], level: str) -> None:
+    """It asks for requests to be logged only where the conf's `options` say so."""
+    output = causes.Output()
+    request = "request b/i1: prompt: 'When does Python raise ValueError: a confidential item?'"
+    written(f"{AT} ValueError: {FREE}\n(APIServer pid=7) {level} 11-22 05:21:00 [logger.py:64] ")
+    written(f"{request}\n")
+    assert output.cause() == f"ValueError: {FREE}"
+
+
 @pytest.mark.parametrize("text", ["", "INFO loading weights took 3 s\n", "0 errors: none\n"])
 def test_without_an_error_there_is_no_cause(written: Callable[[str], None], text: str) -> None:
     output = causes.Output()
