@@ -6,7 +6,6 @@ The tests of this module follow one another in one laboratory, as a user's days 
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -123,9 +122,7 @@ def test_the_stages_by_themselves_agree_with_the_flow(shared_lab, tmp_path):
 
 def test_a_second_run_generates_judges_and_doubles_nothing(shared_lab):
     before, parts = {r.info.run_id for r in runs(shared_lab)}, shared_lab.parts()
-    start = time.monotonic()
     output = shared_lab.run("run", str(shared_lab.write()))
-    assert time.monotonic() - start < 90
     assert shared_lab.parts() == parts
     for step in ("generate", "judge", "profile"):
         states = re.findall(rf"'{step} \S+ / \S+' - Finished in state (\w+)", output)

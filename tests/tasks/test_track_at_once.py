@@ -9,9 +9,9 @@ import itertools
 import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -31,6 +31,7 @@ from tasks.signals.features import Joined
 from tasks.tracking.registry import example, load_registered
 from tasks.tracking.runs import connect, experiment_id
 from tasks.tracking.track import TrackedSweep, Tracker
+from tests.live.services import free_port
 from tests.tasks import tracked
 from tests.tasks.tracked import active, joined, whole
 
@@ -49,9 +50,7 @@ WRITES = ("create_run", "log_batch", "log_artifacts", "set_terminated", "set_tag
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server over SQLite that keeps the artifacts itself, as one for a team does."""
     folder = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [str(Path(sys.executable).parent / "mlflow"), "server", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", "1", "--serve-artifacts"]
     command += ["--artifacts-destination", str(folder / "artifacts")]
@@ -101,37 +100,39 @@ def base(make_experiment: Callable[..., Experiment], named: str) -> Experiment:
 
 
 def at_once(*calls: Callable[[], object]) -> list[int | None]:
-    """Run each call in a process of its own, all of them at the same moment; their exit codes."""
-    fork = multiprocessing.get_context("fork")
-    gate = fork.Barrier(len(calls))
+    """Run each call in a process of its own, all of them at the same moment; their exit codes.
 
-    def work(call: Callable[[], object]) -> None:
-        gate.wait()
-        call()
-
-    processes = [fork.Process(target=work, args=(call,)) for call in calls]
+    The processes are forked from one that has imported all this and has a single thread.
+    """
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload([__name__])
+    gate = server.Barrier(len(calls))
+    processes = [server.Process(target=_together, args=(gate, call)) for call in calls]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(500)
     return [process.exitcode for process in processes]
+
+
+def _together(gate: threading.Barrier, call: Callable[[], object]) -> None:
+    gate.wait()
+    call()
 
 
 def test_a_new_database_is_made_once(tmp_path) -> None:
     """The first two runs of an installation, started together."""
-
-    def call() -> None:
-        assert experiment_id(connect(f"sqlite:///{tmp_path / 'new.db'}"), "e", "/nowhere") == "1"
-
+    call = functools.partial(_is_the_first, f"sqlite:///{tmp_path / 'new.db'}")
     assert at_once(*[call] * PROCESSES) == [0] * PROCESSES
+
+
+def _is_the_first(uri: str) -> None:
+    assert experiment_id(connect(uri), "e", "/nowhere") == "1"
 
 
 def test_the_same_sweep_logged_by_processes_at_one_moment(base, uri, named, tmp_path) -> None:
     one = joined("m")
-
-    def call() -> None:
-        tracked.log(base, uri, tmp_path, one, experiment=named)
-
+    call = functools.partial(tracked.log, base, uri, tmp_path, one, experiment=named)
     assert at_once(*[call] * PROCESSES) == [0] * PROCESSES
     client = MlflowClient(uri)
     whole(client, {"m": one}, named)
@@ -147,8 +148,8 @@ def test_sweeps_that_differ_logged_at_one_moment(base, database, named, tmp_path
     one, changed, added = joined("m"), joined("m", seed=4), joined("n", seed=1)
     sweeps = [{"m": one}, {"m": one, "n": added}, {"m": changed}]
     calls = [
-        lambda models=models: tracked.log(
-            base, database, tmp_path, *models.values(), label="x", experiment=named
+        functools.partial(
+            tracked.log, base, database, tmp_path, *models.values(), label="x", experiment=named
         )
         for models in sweeps
     ]
@@ -172,29 +173,33 @@ def test_a_killed_driver_leaves_what_the_next_one_completes(
 ) -> None:
     """Killed while it creates, fills and discards runs: at three of about twenty-five writes."""
     before, models = joined("m", seed=4), {"m": joined("m"), "n": joined("n", seed=1)}
-
-    def killed_at(last: int) -> None:
-        count = itertools.count(1)
-        for name in WRITES:
-            real = getattr(MlflowClient, name)
-
-            def counted(*words, real=real, **options):
-                if next(count) == last:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return real(*words, **options)
-
-            setattr(MlflowClient, name, counted)
-        tracked.log(base, database, tmp_path, *models.values(), experiment=named)
-
+    call = functools.partial(
+        tracked.log, base, database, tmp_path, *models.values(), experiment=named
+    )
     client, codes = MlflowClient(database), []
     for last in (3, 9, 18, 100):
         tracked.log(base, database, tmp_path, before, experiment=named)
-        codes += at_once(lambda last=last: killed_at(last))
+        codes += at_once(functools.partial(_killed_at, last, call))
         tracked.log(base, database, tmp_path, *models.values(), experiment=named)
         whole(client, models, named)
     assert set(codes[:3]) == {-signal.SIGKILL}
     assert codes[-1] == 0  # Beyond the last write.
     assert len(client.search_model_versions(f"name = '{named}-n'")) == 1
+
+
+def _killed_at(last: int, call: Callable[[], object]) -> None:
+    """Make a call in a process that is killed at its write of this number."""
+    count = itertools.count(1)
+    for name in WRITES:
+        real = getattr(MlflowClient, name)
+
+        def counted(*words, real=real, **options):
+            if next(count) == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*words, **options)
+
+        setattr(MlflowClient, name, counted)
+    call()
 
 
 def test_a_clock_that_is_behind_loses_nothing(base, database, named, tmp_path, monkeypatch) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.live.faults.conftest import SWEEP, Servers
 from tests.live.faults.trouble import (
+    HELD,
     PART,
     SlowProxy,
     Trouble,
@@ -30,12 +31,15 @@ MLFLOW_AWAY_S, STORE_DELAY_S = (60, 0.2) if recording() else (3, 0.04)
 def test_fault_prefect_restarted(found: Trouble, servers: Servers) -> None:
     """Away until all is generated, so that the steps that follow find no server."""
     path = found.write()
+    found.hold(after=HELD)
     process = found.lab.start("run", path)
     await_true(lambda: found.parts >= 2, 200, "two parts")
-    asked, start = found.asked, time.monotonic()
+    start = time.monotonic()
     servers.prefect.stop()
+    asked = found.asked
+    found.let_go()
     try:
-        await_true(lambda: found.lost() == 0, 60, "all answers without a server")
+        await_true(lambda: found.lost() == 0, 300, "all answers without a server")
         time.sleep(4)
     finally:
         servers.prefect.start()
@@ -83,10 +87,12 @@ def test_fault_mlflow_away_for_a_minute(found: Trouble, servers: Servers) -> Non
 
 def test_fault_postgresql_restarted(found: Trouble, servers: Servers) -> None:
     path = found.write()
+    found.hold(after=HELD)
     process = found.lab.start("run", path)
     await_true(lambda: found.parts >= 2, 200, "two parts")
-    asked = found.asked
     servers.database.stop()
+    asked = found.asked
+    found.let_go()
     time.sleep(4)
     servers.database.start()
     assert process.wait(timeout=300) == 0, found.lab.output[-3000:]

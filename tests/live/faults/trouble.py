@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -36,6 +36,9 @@ RECORDS = "SENTINEL_FAULT_RECORDS"
 PART = 8
 IN_FLIGHT = 2 * PART
 
+#: Requests after which two parts are stored for sure, with as many that have to wait.
+HELD = IN_FLIGHT + 2 * PART
+
 
 @dataclass
 class Trouble:
@@ -47,6 +50,23 @@ class Trouble:
     items: int = 32
     names: tuple[str, ...] = ("a", "b")
     later_s: float = 0.0
+    #: How many requests are answered before the rest waits until `let_go`.
+    held_after: int | None = None
+    _let_go: threading.Event = field(default_factory=threading.Event)
+
+    def hold(self, after: int) -> None:
+        """Leave all requests beyond so many without an answer, so that work is left for sure."""
+        self.held_after = after
+
+    def let_go(self) -> None:
+        """Answer what was held, and all that comes."""
+        self._let_go.set()
+
+    def answers(self, number: int) -> None:
+        """Wait until the request of this number is to be answered."""
+        time.sleep(self.later_s)
+        if self.held_after is not None and number >= self.held_after:
+            self._let_go.wait(600)
 
     @property
     def all_items(self) -> int:
@@ -114,7 +134,7 @@ def trouble(lab: Lab, name: str, latency_s: float) -> Trouble:
     rule = made.server.rule
 
     def later(number: int, body: dict) -> tuple:
-        time.sleep(made.later_s)
+        made.answers(number)
         return rule(number, body)
 
     made.server.rule = later
@@ -222,7 +242,7 @@ def worker(lab: Lab, clients: dict[str, str]) -> Iterator[psutil.Process]:
         yield psutil.Process(process.pid)
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=60)
+        process.wait(timeout=120)
 
 
 class SlowProxy:
