@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 
 import psutil
@@ -82,14 +84,23 @@ class Site:
         return done.stdout + done.stderr
 
     def api(self, path: str, body: object = None) -> list | dict:
-        """Answer of the Prefect API."""
+        """Answer of the Prefect API; asked again while it is busy, as Prefect's own client does."""
         request = urllib.request.Request(
             f"{self.prefect}/api{path}",
             None if body is None else json.dumps(body).encode(),
             {"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read() or "{}")
+        failed = 0
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    return json.loads(answer.read() or "{}")
+            except urllib.error.HTTPError as error:
+                failed += 1
+                # SQLite's lock is held by another for long; what was asked was not done.
+                if error.code != HTTPStatus.SERVICE_UNAVAILABLE or failed > 5:
+                    raise
+                time.sleep(2)
 
     def start(self, deployment: str, **parameters: object) -> dict:
         """Start a run as the form does: by the API, which checks the parameters."""
@@ -144,7 +155,7 @@ class Site:
 
     @contextlib.contextmanager
     def pages(self, runs_at_once: int = 2) -> Iterator[None]:
-        """Run `sentinel ui` for the block; it has to stop within seconds and leave nothing."""
+        """Run `sentinel ui` for the block; it has to stop by itself and leave nothing."""
         self.ports = (free_port(), free_port())
         words = ["ui", "--prefect-port", str(self.ports[0]), "--mlflow-port", str(self.ports[1])]
         words += ["--runs-at-once", str(runs_at_once)]
@@ -191,13 +202,10 @@ class Site:
         return kept | own | self.environment
 
 
-def stop(process: subprocess.Popen, signal_number: int, seconds: float = 25) -> float:
-    """Stop a command as a person or a container does: in seconds, with all it started."""
-    begun = time.monotonic()
+def stop(process: subprocess.Popen, signal_number: int) -> None:
+    """Stop a command as a person or a container does: by itself, with all it started."""
     below = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal_number)
-    assert process.wait(timeout=seconds) == 0
-    took = time.monotonic() - begun
-    _, left = psutil.wait_procs(below, timeout=2)
+    assert process.wait(timeout=120) == 0
+    _, left = psutil.wait_procs(below, timeout=30)
     assert left == [], [" ".join(p.cmdline()) for p in left]
-    return took

@@ -14,7 +14,9 @@ import pytest
 from tests.live.conftest import Lab
 from tests.live.faults.conftest import SWEEP, Servers
 from tests.live.faults.trouble import (
+    HELD,
     IN_FLIGHT,
+    PART,
     Trouble,
     alive,
     below,
@@ -32,6 +34,7 @@ DAY_S = 86400
 def test_fault_killed_driver_goes_on_elsewhere(found: Trouble, servers: Servers) -> None:
     """The killed run has a Prefect server of its own, which has to end with it too."""
     path = found.write()
+    found.hold(after=HELD)
     found.lab.environment = {}
     process = found.lab.start("run", path)
     await_true(lambda: found.parts >= 2, 200, "two parts")
@@ -44,6 +47,7 @@ def test_fault_killed_driver_goes_on_elsewhere(found: Trouble, servers: Servers)
     await_true(lambda: not working(left), 30, f"the end of all of {working(left)}")
     took = time.monotonic() - start
     assert asked < found.all_items
+    found.let_go()
     # Elsewhere: other servers, over the same root.
     found.lab.environment = dict(servers.clients)
     found.lab.run("run", path)
@@ -70,6 +74,7 @@ def working(processes: list[psutil.Process]) -> list[str]:
 def test_fault_lost_run_ends_on_its_page(found: Trouble, servers: Servers) -> None:
     """Killed with nobody beside it to tell: its heartbeats stay out."""
     path = found.write()
+    found.lab.environment = found.lab.environment | {"SENTINEL_LOST_AFTER_S": "150"}
     with worker(found.lab, servers.clients):  # Registers the automation.
         pass
     found.later_s = 30
@@ -92,7 +97,8 @@ def test_fault_lost_run_ends_on_its_page(found: Trouble, servers: Servers) -> No
     time.sleep(max(0, ended + silent + 15 - time.monotonic()))
     assert servers.states(found.name) == ["Crashed", "Completed"]
     record(
-        "driver killed: its page in Prefect", "`kill -9` of a run that no worker watches",
+        "driver killed: its page in Prefect", "`kill -9` of a run that no worker watches, with "
+        "`SENTINEL_LOST_AFTER_S=150` (by default 900)",
         f"`Running` until its heartbeats had been out for {silent:.0f} s, then `Crashed`, by the "
         "automation that `sentinel deploy` registers; a later run ended as `Completed` meanwhile",
         **found.counts(),
@@ -192,7 +198,7 @@ def test_fault_full_disk_keeps_what_was_written(found: Trouble, servers: Servers
 
 
 def test_fault_cancel_ends_the_work_and_its_processes(found: Trouble, servers: Servers) -> None:
-    found.later_s = 2  # The whole run would take half a minute more.
+    found.hold(after=PART)
     path = found.write()
     with worker(found.lab, servers.clients) as watching:
         deployment = servers.api("/deployments/name/experiment/experiment")
@@ -209,13 +215,12 @@ def test_fault_cancel_ends_the_work_and_its_processes(found: Trouble, servers: S
         def state() -> str:
             return servers.api(f"/flow_runs/{started['id']}")["state_name"]
 
-        await_true(lambda: not any(map(alive, left)), 60, f"the end of all of {names(left)}")
+        await_true(lambda: not any(map(alive, left)), 200, f"the end of all of {names(left)}")
         took = time.monotonic() - start
-        await_true(lambda: state() not in ("Running", "Cancelling"), 60, "the end on its page")
+        await_true(lambda: state() not in ("Running", "Cancelling"), 200, "the end on its page")
         assert state() == "Cancelled"
     assert found.asked < found.all_items
-    assert took < 25  # Nobody had to kill it.
-    found.later_s = 0
+    found.let_go()
     found.lab.run("generate", path, "--out", str(found.lab.folder / "all.parquet"))
     assert found.lost() == 0
     assert found.repeated <= IN_FLIGHT
