@@ -27,6 +27,7 @@ import os
 import re
 import socket
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -254,7 +255,8 @@ def _tracked(variable: str) -> str:
     """An address of MLflow's; what is wrong with it is told without its password."""
     address = os.environ.get(variable, "")
     scheme, apart, _ = address.partition("://")
-    if apart and scheme.partition("+")[0] not in _TRACKED_BY:
+    known = not apart or scheme.partition("+")[0] in _TRACKED_BY
+    if not known and not entry_points(group="mlflow.tracking_store", name=scheme):
         raise SentinelError(
             f"{variable} begins with {scheme}://, which MLflow does not know",
             f"give a server (http://, https://) or a database ({', '.join(_DATABASES)}), as "

@@ -146,3 +146,22 @@ def test_an_address_that_mlflow_does_not_know_is_refused_at_once(
     with pytest.raises(SentinelError, match=f"{variable} begins with postgres://") as told:
         workspace.prepare_environment()
     assert "the-password" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "https://mlflow.example.org",
+        "sqlite:////tmp/mlflow.db",
+        "postgresql+psycopg2://ann:pwd@db/mlflow",
+        "mssql+pyodbc://ann:pwd@db/mlflow",
+        "databricks",
+        "mlruns",
+    ],
+)
+def test_addresses_that_mlflow_knows_are_taken(
+    workspace: Workspace, monkeypatch, address: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    assert workspace.tracking_uri == (address or f"sqlite:///{workspace.state / 'mlflow.db'}")

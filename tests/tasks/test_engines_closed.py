@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -31,6 +32,15 @@ def test_processes_are_this_one_and_those_below_it() -> None:
         assert {child.pid, os.getpid()} <= {p.pid for p in mine.left()}
     finally:
         child.communicate(b"\n")
+
+
+def test_without_a_view_of_its_machine_an_engine_is_known_by_the_host(monkeypatch) -> None:
+    def hidden(*_: object) -> str:
+        raise PermissionError("in this sandbox")
+
+    monkeypatch.setattr(os, "readlink", hidden)
+    assert Processes.mine().table == socket.gethostname()
+    assert os.getpid() in {p.pid for p in Processes.mine().left()}
 
 
 def test_what_has_ended_is_not_left() -> None:
