@@ -86,13 +86,20 @@ def agreement_on(
 def paired(
     judge: ChainJudge, rules: Sequence[Verdict], said: Iterable[Judgement], model: str
 ) -> list[dict[str, object]]:
-    """Rows of :attr:`Agreement.pairs`: the sample's verdicts of the rules with its judgements."""
-    by_key = {(j.benchmark, j.item_id): j for j in said}
+    """Rows of :attr:`Agreement.pairs`: the sample's verdicts of the rules with its judgements.
+
+    An item that was answered twice, as where responses were lost, has judgements on both answers.
+    Which one the rules' verdict is about is not known without the texts, so it is left out.
+    """
+    by_key: dict[tuple[str, str], dict[str, Judgement]] = {}
+    for judgement in said:
+        key = judgement.benchmark, judgement.item_id
+        by_key.setdefault(key, {})[judgement.digest] = judgement
     rows = []
     for verdict in rules:
-        judgement = by_key.get((verdict.benchmark, verdict.item_id))
-        if judgement is not None and sampled(verdict, judge.sample, judge.seed):
-            rows.append(_pair(model, verdict, judgement))
+        on_it = by_key.get((verdict.benchmark, verdict.item_id), {})
+        if len(on_it) == 1 and sampled(verdict, judge.sample, judge.seed):
+            rows += [_pair(model, verdict, judgement) for judgement in on_it.values()]
     return rows
 
 

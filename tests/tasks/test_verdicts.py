@@ -203,6 +203,23 @@ def test_agreement_is_over_the_sample_and_lists_where_they_differ(
     assert len(store.read_parquet("results/x/agreement-pairs.parquet")) == 30
 
 
+def test_agreement_holds_no_verdict_against_a_judgement_on_another_answer(
+    make_job, llm, store
+) -> None:
+    """Three items are answered anew, otherwise: the model's judgements on both answers stay."""
+    job = make_job(judge=chain(llm(), sample=1))
+    generate(job, ITEMS, ListedPool(), store)
+    judge_artefact(job, ITEMS, store)
+    lost = job.responses(store).names()[0]
+    anew = job.responses(store).ids(lost)
+    store.delete(f"{job.responses(store).address}/{lost}")
+    generate(job, ITEMS, Marked(), store)
+    judge_artefact(job, ITEMS, store)
+    assert len(job.judgements(store).done()) == 30
+    pairs = agreement_of([job], store).pairs
+    assert set(pairs["item_id"]) == set(ITEMS["item_id"].to_pylist()) - anew
+
+
 @pytest.mark.parametrize("kind", ["llm", "chain"])
 def test_texts_that_are_not_kept_are_judged_by_the_model_at_once(
     make_job, llm, store, kind: str
