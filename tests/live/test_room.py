@@ -11,6 +11,7 @@ import ray
 from tasks.conf import Experiment, Model
 from tasks.conf.models import Resources
 from tasks.engines import pool as pools
+from tasks.engines.processes import Processes
 from tasks.errors import SentinelError
 
 
@@ -23,8 +24,8 @@ class Weightless:
     async def notice(self) -> None:
         return None
 
-    async def load(self) -> list[int]:
-        return [os.getpid()]
+    async def load(self) -> Processes:
+        return Processes.mine()
 
     async def close(self) -> None:
         pass
