@@ -3,10 +3,13 @@
 Clocks here stand still unless a test moves them.
 """
 
+import tempfile
 import threading
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tasks.errors import SentinelError
 from tasks.storage import claims
@@ -167,6 +170,68 @@ def test_leaving_the_line_gives_back_what_is_in_hand(line, artefact) -> None:
     assert claimed(artefact) == []
     run.beat()
     assert claimed(artefact) == []
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["take", "take", "store", "fail", "kill", "tick"]), st.integers(0, 3)
+    ),
+    max_size=40,
+)
+
+
+@given(steps=STEPS)
+@settings(max_examples=25)
+def test_no_two_runs_have_one_batch_in_hand_and_the_last_one_ends(steps) -> None:
+    """Runs start, work, fail and are killed in any order; those alive give signs of life."""
+    clock, names = Clock(), [f"b{n}" for n in range(5)]
+    with tempfile.TemporaryDirectory() as root, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(claims, "time", clock)
+        at = Store(root).artefact("responses")
+        runs = [Run(names, at) for _ in range(4)]
+        for step, which in steps:
+            run = runs[which]
+            if step == "take" and (name := run.line.take()):
+                run.in_hand.append(name)
+            elif step in ("store", "fail") and run.in_hand:
+                run.finish(well=step == "store")
+            elif step == "kill":  # And another one is started.
+                runs[which] = Run(names, at)
+            elif step == "tick":
+                clock.now += HEARTBEAT_S
+                for alive in runs:
+                    alive.line.beat()
+            in_hand = [name for run in runs for name in run.in_hand]
+            assert len(in_hand) == len(set(in_hand))
+        last, begun = Run(names, at), clock.now
+        while last.line:
+            if name := last.line.take():
+                last.in_hand.append(name)
+                last.finish(well=True)
+            else:
+                clock.now += claims.LOOK_S
+                assert clock.now <= begun + PATIENCE_S
+        assert sorted(p for p in at.store.list(at.address) if "claim" not in p) == [
+            f"{at.address}/{name}" for name in names
+        ]
+
+
+class Run:
+    """A line over batches that are not stored yet, and what it has in hand."""
+
+    def __init__(self, names: list[str], at: Artefact) -> None:
+        def there(name: str) -> bool:
+            return at.store.exists(f"{at.address}/{name}")
+
+        self.line = Line([name for name in names if not there(name)], at, there)
+        self.in_hand: list[str] = []
+        self._at = at
+
+    def finish(self, *, well: bool) -> None:
+        name = self.in_hand.pop()
+        if well:
+            stored(self._at, name)
+        self.line.done(name)
 
 
 # The thread that gives signs of life
