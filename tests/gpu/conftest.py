@@ -61,7 +61,9 @@ class Machine:
         # Without GPUs: room for two engines, and for no sweep task beside them.
         more = ("--num-gpus", GPUS, "--labels", "node-type=gpu")
         cpus = 2 if ON_CPU else 8
-        self.gpu_node = self.cluster.worker(cpus, {_MARK: str(self.folder)}, *more)
+        # The CPU build wants a memory node for each of an engine's parallel processes.
+        parallel = {"VLLM_CPU_SIM_MULTI_NUMA": "1"} if ON_CPU else {}
+        self.gpu_node = self.cluster.worker(cpus, parallel | {_MARK: str(self.folder)}, *more)
 
     def holders(self) -> devices.Reading:
         """Who computes on GPUs; without them, engines of this cluster."""
@@ -72,6 +74,10 @@ class Machine:
         engines = (p for p in psutil.process_iter(["name"]) if p.info["name"] == _ENGINE)
         mine = {p.pid: frozenset() for p in engines if self._is_mine(p.pid)}
         return devices.Reading(time.monotonic(), {}, mine)
+
+    def left(self) -> list[int]:
+        """Processes that came from a GPU node and are there, orphans included."""
+        return [pid for pid in psutil.pids() if self._is_mine(pid)]
 
     def _is_mine(self, pid: int) -> bool:
         """Whether a process came from the GPU node, and so from this test; orphans as well."""
@@ -156,6 +162,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
             yield made
         finally:
             cluster.close()
+        await_true(lambda: not made.left(), 60, "the end of all processes of GPU nodes")
 
 
 @dataclass
