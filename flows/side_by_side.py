@@ -11,6 +11,9 @@ from prefect.futures import PrefectFuture, as_completed
 
 T = TypeVar("T")
 
+# A signal that comes just before a wait begins is handled only when that wait ends.
+_LOOK_S = 1.0
+
 
 def side_by_side(work: Callable[[T], object], things: Iterable[T], at_once: int) -> None:
     """Call ``work`` on each of ``things``, ``at_once`` of them at a time, and wait for all.
@@ -28,7 +31,8 @@ def side_by_side(work: Callable[[T], object], things: Iterable[T], at_once: int)
     threads = ThreadPoolExecutor(max_workers=at_once)
     try:
         calls = [threads.submit(contextvars.copy_context().run, work, thing) for thing in things]
-        wait(calls)
+        while wait(calls, timeout=_LOOK_S).not_done:
+            pass
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
     for call in calls:

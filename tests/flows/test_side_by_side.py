@@ -28,9 +28,9 @@ def test_an_interrupt_leaves_at_once_what_is_under_way_and_starts_nothing_more(m
     waits, let_go, started, ended = threading.Event(), threading.Event(), {}, []
     wait = module.wait
 
-    def told(calls: list) -> None:
+    def told(calls: list, timeout: float) -> object:
         waits.set()
-        wait(calls)
+        return wait(calls, timeout)
 
     def work(number: int) -> None:
         started[number] = threading.current_thread()

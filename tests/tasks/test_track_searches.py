@@ -117,6 +117,6 @@ def test_the_page_lists_searches() -> None:
     assert len(SEARCHES) == len(set(SEARCHES)) == len(WANTED)
 
 
-@pytest.mark.parametrize(("search", "wanted"), zip(SEARCHES, WANTED, strict=False))
+@pytest.mark.parametrize(("search", "wanted"), list(zip(SEARCHES, WANTED, strict=False)))
 def test_a_search_finds_what_the_page_says(found, search: str, wanted: set[Seen]) -> None:
     assert found[search] == wanted
