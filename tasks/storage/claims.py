@@ -1,4 +1,4 @@
-"""Work that runs at the same time share: what one of them has in hand, the others leave to it.
+"""What runs under way at once share: what one of them has in hand, the others leave to it.
 
 A run claims a batch before it asks, by a small file beside what it will store. A claim is a hint
 and no lock: rows are right without it, and a store that fails here fails nobody.
