@@ -24,7 +24,7 @@ test: $(VENV)/.complete $(MODEL)/config.json ## All tests, the fast ones first
 	$(BIN)/python -m pytest -m "not slow" $(PAIRED)
 	$(BIN)/python -m pytest -m "slow and not long"
 
-faults: $(VENV)/.complete $(MODEL)/config.json ## Cause every fault of docs/faults.md again and write that page from it, in 20 minutes
+faults: $(VENV)/.complete $(MODEL)/config.json ## Cause every fault of docs/faults.md again and write that page from it, in 25 minutes
 	mkdir -p data/faults && rm -f $(FAULTS)
 	SENTINEL_FAULT_RECORDS=$(FAULTS) $(BIN)/python -m pytest -m "slow or long" tests/live/faults tests/live/test_faults.py
 	$(BIN)/python -m tests.live.faults.table $(FAULTS) docs/faults.md
