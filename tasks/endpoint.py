@@ -17,7 +17,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeGuard, TypeVar
 
-import httpx
 import openai
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionMessage
@@ -185,8 +184,8 @@ class Chat:
                 continue
             except openai.OpenAIError as error:
                 raise self._problem(error) from None
-            # Cut short, no JSON at all, or JSON too deep to read.
-            except (httpx.HTTPError, ValueError, RecursionError) as error:
+            # No JSON at all, or JSON too deep to read.
+            except (ValueError, RecursionError) as error:
                 if broken == self._endpoint.max_retries:
                     raise self._not_a_completion(what, str(error)) from None
                 broken += 1
