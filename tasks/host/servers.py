@@ -32,6 +32,8 @@ _HOST = "127.0.0.1"
 _STARTUP_S = 180
 # Prefect's server waits for connections that browsers hold open, and writes what it has at once.
 _GRACE_S = 5.0
+# Over SQLite, its event loop stands still for minutes where it collects garbage.
+_PREFECT = (sys.executable, "-m", "tasks.host.garbage")
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -51,9 +53,9 @@ def pages(workspace: Workspace, prefect_port: int, mlflow_port: int) -> Iterator
         )
     for port, option in ((prefect_port, "--prefect-port"), (mlflow_port, "--mlflow-port")):
         _check_free(port, option)
-    bin_folder = Path(sys.executable).parent
-    prefect = [str(bin_folder / "prefect"), "server", "start", "--host", _HOST]
-    mlflow = [str(bin_folder / "mlflow"), "server", "--host", _HOST, "--workers", "1"]
+    prefect = [*_PREFECT, "prefect", "server", "start", "--host", _HOST]
+    mlflow = [str(Path(sys.executable).parent / "mlflow"), "server", "--host", _HOST]
+    mlflow += ["--workers", "1"]
     if os.environ.get("MLFLOW_AUTH_CONFIG_PATH"):
         mlflow += ["--app-name", "basic-auth"]
     artifacts = ["--default-artifact-root", workspace.artifacts]
@@ -106,7 +108,7 @@ def start_prefect_api(workspace: Workspace) -> Callable[[], None]:
         "PREFECT__SERVER_EPHEMERAL": "1",
         "PREFECT__SERVER_FINAL": "1",
     }
-    command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
+    command = [*_PREFECT, "uvicorn", "--factory", "prefect.server.api.server:create_app"]
     command += ["--host", _HOST, "--port", str(port), "--log-level", "error", "--lifespan", "on"]
     logs = workspace.state / "logs"
     log = logs / f"prefect-{os.getpid()}.log"

@@ -8,8 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 
 from tests.gpu import devices
 from tests.gpu.conftest import GPUS, ON_CPU, Machine, Run
+from tests.live.asking import ask_json
 from tests.live.services import BIN, QUIET, await_true, clean_environment, end
 
 Note = Callable[..., None]
@@ -170,7 +170,7 @@ def test_cancelled_from_the_pages(
         states = f"{machine.pages['PREFECT_API_URL']}/flow_runs/{flow_run['id']}/set_state"
         assert machine.holders().holders
         start = time.monotonic()
-        call_api(states, {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+        ask_json(states, {"state": {"type": "CANCELLING", "name": "Cancelling"}})
         freed = machine.await_free(memory_before, start)
         stored = run.stored()
         await_true(
@@ -201,18 +201,9 @@ def of_a_run(process: psutil.Process) -> bool:
 
 def deployed(api: str, state: str) -> list[dict]:
     """Flow runs that a deployment started, in this state."""
-    runs = call_api(
-        f"{api}/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": [state]}}}}
-    )
+    asked = {"flow_runs": {"state": {"type": {"any_": [state]}}}}
+    runs = ask_json(f"{api}/flow_runs/filter", asked)
     return [run for run in runs if run["deployment_id"]]
-
-
-def call_api(url: str, body: Mapping[str, object]) -> list:
-    request = urllib.request.Request(
-        url, json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.loads(answer.read())
 
 
 @pytest.mark.skipif(GPUS == 1, reason="needs two GPUs")

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from pathlib import Path
+from uuid import uuid4
 
 import psutil
 import yaml
 
 from tasks.storage.store import Store
 from tests.live import sums
+from tests.live.asking import ask_json
 from tests.live.services import end, free_port
 
 BENCHMARKS = {"easy": 1, "middle": 2, "many": 2}
@@ -83,31 +81,16 @@ class Site:
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def api(self, path: str, body: object = None) -> list | dict:
-        """Answer of the Prefect API; asked again while it is busy, as Prefect's own client does."""
-        request = urllib.request.Request(
-            f"{self.prefect}/api{path}",
-            None if body is None else json.dumps(body).encode(),
-            {"Content-Type": "application/json"},
-        )
-        failed = 0
-        while True:
-            try:
-                with urllib.request.urlopen(request, timeout=30) as answer:
-                    return json.loads(answer.read() or "{}")
-            except urllib.error.HTTPError as error:
-                failed += 1
-                # SQLite's lock is held by another for long; what was asked was not done.
-                if error.code != HTTPStatus.SERVICE_UNAVAILABLE or failed > 5:
-                    raise
-                time.sleep(2)
+    def api(self, path: str, body: object = None, again: bool = False) -> list | dict:
+        """Answer of the Prefect API."""
+        return ask_json(f"{self.prefect}/api{path}", body, again=again)
 
     def start(self, deployment: str, **parameters: object) -> dict:
         """Start a run as the form does: by the API, which checks the parameters."""
         flow = "experiment" if deployment == "added-model" else deployment
         found = self.api(f"/deployments/name/{flow}/{deployment}")
-        asked = {"parameters": parameters}
-        return self.api(f"/deployments/{found['id']}/create_flow_run", asked)
+        asked = {"parameters": parameters, "idempotency_key": str(uuid4())}
+        return self.api(f"/deployments/{found['id']}/create_flow_run", asked, again=True)
 
     def logs(self, run: dict) -> list[str]:
         """Lines of a run's log in their order."""
@@ -132,7 +115,7 @@ class Site:
         found = self.api("/flow_runs/filter", {"sort": "START_TIME_ASC"})
         return [run for run in found if run["deployment_id"]]
 
-    def finished(self, count: int, seconds: float = 180) -> list[dict]:
+    def finished(self, count: int, seconds: float = 300) -> list[dict]:
         """Wait until this many runs of deployments have ended."""
         deadline = time.monotonic() + seconds
         over = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
-import urllib.request
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+from tests.live.asking import ask_json
 from tests.live.conftest import Lab
 from tests.live.postgres_pages import pages_on, rows
 from tests.live.services import BIN, QUIET, Postgres, clean_environment, postgres
@@ -55,13 +54,9 @@ def upgrade(server: Postgres) -> None:
 
 def finished_runs(clients: dict[str, str]) -> list[str]:
     """Names of the flow runs that the Prefect server knows as completed."""
-    asked = urllib.request.Request(
-        f"{clients['PREFECT_API_URL']}/flow_runs/filter",
-        data=json.dumps({"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(asked, timeout=30) as answer:
-        return sorted(run["name"] for run in json.load(answer))
+    finished = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
+    found = ask_json(f"{clients['PREFECT_API_URL']}/flow_runs/filter", finished)
+    return sorted(run["name"] for run in found)
 
 
 def logged_runs(clients: dict[str, str]) -> dict[str, dict[str, float]]:

@@ -9,7 +9,6 @@ import re
 import signal
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from flows.stopped import MESSAGE
 from tasks.judging.asking import PART_ROWS
 from tests.chat_server import Server
 from tests.live import sums
+from tests.live.asking import ask
 from tests.live.services import await_true
 from tests.live.site import BENCHMARKS, Site, stop
 
@@ -191,5 +191,4 @@ def page_behind(site: Site, link: str) -> str:
     ).groups()
     assert address == site.mlflow
     url = f"{site.mlflow}/get-artifact?path={path}&run_uuid={run}"
-    with urllib.request.urlopen(url, timeout=30) as answer:
-        return answer.read().decode()
+    return ask(url).decode()

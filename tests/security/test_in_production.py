@@ -28,6 +28,7 @@ import pytest
 import yaml
 
 from tests.chat_server import Server, answer
+from tests.live.asking import ask_json
 from tests.live.services import BIN, QUIET, clean_environment, free_port, object_store, postgres
 from tests.live.services import running as serving
 from tests.security.spellings import found_in
@@ -102,13 +103,8 @@ class House:
     def ask(self, page: str, path: str, user: str | None, body: object = None) -> Any:
         """Answer of a page to a user; of none, nothing proves who asks."""
         url = f"http://127.0.0.1:{self.ports[page]}{path}"
-        headers = {"Content-Type": "application/json"}
-        if user is not None:
-            headers["Authorization"] = f"Basic {base64.b64encode(user.encode()).decode()}"
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(url, data, headers)
-        with urllib.request.urlopen(request, timeout=30) as reply:
-            return json.loads(reply.read() or "null")
+        proof = f"Basic {base64.b64encode(user.encode()).decode()}" if user is not None else None
+        return ask_json(url, body, headers={"Authorization": proof} if proof else None)
 
     def watch(self, ended: threading.Event) -> None:
         """Note the command lines of everything that runs below this process."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from tests.live.asking import ask_json
 from tests.live.conftest import Lab
 from tests.live.faults.trouble import Trouble, trouble
 from tests.live.services import (
@@ -39,13 +38,7 @@ class Servers:
 
     def api(self, path: str, body: object = None) -> list | dict:
         """Answer of the Prefect API."""
-        request = urllib.request.Request(
-            f"{self.clients['PREFECT_API_URL']}{path}",
-            None if body is None else json.dumps(body).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read() or "{}")
+        return ask_json(f"{self.clients['PREFECT_API_URL']}{path}", body)
 
     def runs(self, name: str) -> list[dict]:
         """Flow runs of an experiment's file of the given folder's name, oldest first."""
