@@ -261,12 +261,23 @@ def _added_model_runs(deployment: UUID) -> AutomationCore:
 
 
 async def _keep(client: PrefectClient, automation: AutomationCore) -> None:
-    """Create the automation, or update the one of its name."""
+    """Create the automation, or update the one of its name where that is another.
+
+    Over SQLite, a server that writes an automation just while it reads them waits for itself for
+    ever (Prefect issue 23055).
+    """
     found = await client.read_automations_by_name(automation.name)
+    if found and _content(found[0]) == _content(automation):
+        return
     if found:
         await client.update_automation(found[0].id, automation)
     else:
         await client.create_automation(automation)
+
+
+def _content(automation: AutomationCore) -> dict:
+    """What an automation says, without what the server adds."""
+    return AutomationCore.model_validate(automation.model_dump()).model_dump(mode="json")
 
 
 def _from_event(name: str) -> dict[str, str]:

@@ -276,9 +276,12 @@ def test_by_the_schedule(site: Site) -> None:
     )
     assert again.stored() == []
     assert again.asked(second) == []
-    # Registered again without a word about them, the schedule and the limit stay as they are.
+    # Registered again without a word about them, the schedule and the limit stay as they are;
+    # automations that say the same are not written again.
     found = "/deployments/name/catch-up/catch-up"
+    written = {a["name"]: a["updated"] for a in site.api("/automations/filter", {})}
     site.sentinel("deploy")
+    assert {a["name"]: a["updated"] for a in site.api("/automations/filter", {})} == written != {}
     assert [s["schedule"]["cron"] for s in site.api(found)["schedules"]] == ["* * * * * */10"]
     limit = "/v2/concurrency_limits/sentinel-judge-jobs"
     assert site.api(limit)["limit"] == 3
