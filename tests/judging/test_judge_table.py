@@ -69,7 +69,7 @@ def test_one_and_two_workers_agree_and_a_hanging_item_ends_nothing() -> None:
              None, r"\boxed{0.3}"] * 2  # fmt: skip
     texts[7] = r"\boxed{2}"
     tables = [
-        judge_table(items(*golds), responses(*texts), workers=n, deadline_s=0.5) for n in (1, 2)
+        judge_table(items(*golds), responses(*texts), workers=n, deadline_s=2.0) for n in (1, 2)
     ]
     assert tables[0].equals(tables[1])
     assert tables[0].schema.equals(arrow_schema(Verdict), check_metadata=True)

@@ -56,7 +56,8 @@ def beside(act: Callable[[], Asked]) -> tuple[threading.Thread, list[Asked]]:
     return thread, found
 
 
-def test_what_one_run_is_asking_the_other_waits_for(judge, server, tmp_path: Path) -> None:
+def test_what_one_run_is_asking_the_other_waits_for(judge, server, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(claims, "PATIENCE_S", 600.0)  # Slow is not killed.
     asking, looked = threading.Event(), threading.Event()
 
     def rule(number: int, body: dict) -> tuple:
@@ -81,8 +82,9 @@ def test_what_one_run_is_asking_the_other_waits_for(judge, server, tmp_path: Pat
     assert progress == [(5, 5)]
 
 
-def test_two_runs_share_what_is_to_be_asked(judge, server, tmp_path: Path) -> None:
+def test_two_runs_share_what_is_to_be_asked(judge, server, tmp_path, monkeypatch) -> None:
     """Each has a chunk in hand before either goes on."""
+    monkeypatch.setattr(claims, "PATIENCE_S", 600.0)  # Slow is not killed.
     count, chunks = 3 * PART_ROWS, threading.Barrier(2)
     opened: set[int] = set()
     lock = threading.Lock()

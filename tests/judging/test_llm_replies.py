@@ -28,7 +28,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def judge(server: Server) -> LlmJudge:
-    endpoint = Endpoint(server.url, None, max_retries=0, timeout_s=5)
+    endpoint = Endpoint(server.url, None, max_retries=0, timeout_s=60)
     return LlmJudge(kind="llm", model="grader", answers="schema", attempts=1, endpoint=endpoint)
 
 

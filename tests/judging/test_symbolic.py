@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import subprocess
@@ -18,18 +19,19 @@ ROOT = Path(__file__).parents[2]
 
 
 def children() -> set[int]:
-    return {
-        child.pid
-        for child in psutil.Process().children(recursive=True)
-        if "tasks.judging.sympy_child" in " ".join(child.cmdline())
-    }
+    found = set()
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "tasks.judging.sympy_child" in " ".join(child.cmdline()):
+                found.add(child.pid)
+    return found
 
 
 def test_an_endless_comparison_is_killed_and_the_pool_goes_on(monkeypatch) -> None:
     # Only the kernel's limit of CPU time can end it before the test runs out of time.
     monkeypatch.setattr(symbolic, "WALL_FACTOR", 1e5)
     before = children()
-    with SymbolicPool(1, deadline_s=1.0) as pool:
+    with SymbolicPool(1, deadline_s=3.0) as pool:
         assert pool("1", "1").outcome is Outcome.EQUAL
         (victim,) = children() - before
         assert pool("1", ENDLESS).outcome is Outcome.TIMEOUT
@@ -90,7 +92,7 @@ def test_verdicts_do_not_need_the_main_script_to_be_importable() -> None:
         "sys.stdout.write(SymbolicPool(1)('1', '1').outcome)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-"], input=script, cwd=ROOT, text=True, capture_output=True, timeout=60
+        [sys.executable, "-"], input=script, cwd=ROOT, text=True, capture_output=True, timeout=300
     )
     assert done.stdout == "equal", done.stderr
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -12,7 +13,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
 import pyarrow as pa
 import pytest
 import yaml
@@ -172,7 +172,7 @@ def vllm_server(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """Address of a real OpenAI-compatible server with the embedded model."""
     import urllib.request
 
-    from tests.live.services import free_port
+    from tests.live.services import end, free_port
 
     port = free_port()
     log = (tmp_path_factory.mktemp("server") / "log.txt").open("w")
@@ -188,7 +188,7 @@ def vllm_server(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
         start_new_session=True,
     )
     try:
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 600
         while True:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
@@ -199,6 +199,6 @@ def vllm_server(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
                 time.sleep(1)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
-        for child in psutil.Process(process.pid).children(recursive=True):
-            child.kill()
-        os.killpg(process.pid, signal.SIGKILL)
+        end(process)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)

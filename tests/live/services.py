@@ -30,13 +30,19 @@ QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
+#: Ports given already: whoever has one may not have bound it yet.
+_given: set[int] = set()
+
 
 def free_port() -> int:
     """A port below those that Ray's workers and outgoing connections take at random."""
     while True:
         port = 20000 + secrets.randbelow(10000)
+        if port in _given:
+            continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            _given.add(port)
             return port
 
 
@@ -87,7 +93,7 @@ class Service:
             )
 
     def await_up(self) -> None:
-        await_true(self.up, 120, f"start of {self.command[0]} ({self.text()[-2000:]})")
+        await_true(self.up, 300, f"start of {self.command[0]} ({self.text()[-2000:]})")
 
     def up(self) -> bool:
         assert self.process is not None
@@ -182,7 +188,7 @@ class Postgres:
         self._process = subprocess.Popen(
             command, stdout=log, stderr=log, user=self._user, start_new_session=True
         )
-        await_true(self._answers, 60, "start of PostgreSQL")
+        await_true(self._answers, 300, "start of PostgreSQL")
 
     @property
     def programs(self) -> Path:
@@ -332,7 +338,7 @@ class RayCluster:
         )
         self._nodes.append(node)
         # One after the other: nodes of one machine that start at once take each other's sockets.
-        await_true(lambda: self._started(node, log), 120, "start of a Ray node")
+        await_true(lambda: self._started(node, log), 300, "start of a Ray node")
         return node
 
     def _started(self, node: subprocess.Popen, log: Path) -> bool:

@@ -23,6 +23,9 @@ from tests.live.services import end, free_port
 
 BENCHMARKS = {"easy": 1, "middle": 2, "many": 2}
 
+#: Types of states after which no other comes.
+OVER = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
 
 @dataclass
 class Site:
@@ -102,7 +105,7 @@ class Site:
         body = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}, "limit": 200}
         return {a["key"]: a for a in self.api("/artifacts/filter", body) if a["key"]}
 
-    def await_state(self, run: dict, *types: str, seconds: float = 120) -> dict:
+    def await_state(self, run: dict, *types: str, seconds: float = 400) -> dict:
         """Wait until a run has one of these types of state; returns the run as it is then."""
         deadline = time.monotonic() + seconds
         while (now := self.api(f"/flow_runs/{run['id']}"))["state_type"] not in types:
@@ -118,18 +121,28 @@ class Site:
     def finished(self, count: int, seconds: float = 300) -> list[dict]:
         """Wait until this many runs of deployments have ended."""
         deadline = time.monotonic() + seconds
-        over = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
         while True:
-            ended = [run for run in self.runs() if run["state_type"] in over]
+            ended = [run for run in self.runs() if run["state_type"] in OVER]
             if len(ended) >= count:
                 return ended
             assert time.monotonic() < deadline, [(r["name"], r["state_name"]) for r in self.runs()]
             time.sleep(0.5)
 
     def tasks(self, run: dict) -> dict[str, str]:
-        """State of every task of a run by the task's name."""
+        """State of every task of a run by the task's name.
+
+        States of tasks are recorded later than those of runs: where the run is over, those of its
+        tasks are waited for.
+        """
         body = {"flow_runs": {"id": {"any_": [run["id"]]}}, "limit": 200}
-        return {t["name"]: t["state_name"] for t in self.api("/task_runs/filter", body)}
+        deadline = time.monotonic() + 120
+        over = self.api(f"/flow_runs/{run['id']}")["state_type"] in OVER
+        while True:
+            found = self.api("/task_runs/filter", body)
+            ended = all(t["state_type"] in OVER for t in found)
+            if ended or not over or time.monotonic() > deadline:
+                return {t["name"]: t["state_name"] for t in found}
+            time.sleep(0.3)
 
     def parts(self) -> dict[str, int]:
         """Stored parts of responses and when each was written."""
@@ -167,7 +180,7 @@ class Site:
                 env=self.variables() | (servers or {}),
             )  # fmt: skip
         try:
-            deadline = time.monotonic() + 180
+            deadline = time.monotonic() + 400
             while ready not in (told := output.read_text()):
                 assert process.poll() is None, told
                 assert time.monotonic() < deadline, told
@@ -189,6 +202,6 @@ def stop(process: subprocess.Popen, signal_number: int) -> None:
     """Stop a command as a person or a container does: by itself, with all it started."""
     below = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal_number)
-    assert process.wait(timeout=120) == 0
-    _, left = psutil.wait_procs(below, timeout=30)
+    assert process.wait(timeout=300) == 0
+    _, left = psutil.wait_procs(below, timeout=120)
     assert left == [], [" ".join(p.cmdline()) for p in left]

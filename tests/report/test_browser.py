@@ -28,7 +28,7 @@ def browser() -> Iterator["sync_api.Browser"]:
         pytest.skip("no Chromium on the path: install it, or name it in CHROMIUM")
     with sync_api.sync_playwright() as driver:
         options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        started = driver.chromium.launch(executable_path=path, args=options)
+        started = driver.chromium.launch(executable_path=path, args=options, timeout=120_000)
         yield started
         started.close()
 
@@ -46,6 +46,7 @@ def opened(request, browser, file: Path) -> Iterator[tuple["sync_api.Page", list
     """The page at one width and colour scheme, and whatever went wrong in it."""
     width, scheme = request.param
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.set_default_timeout(120_000)
     problems: list[str] = []
     page.on("console", lambda m: problems.append(m.text) if m.type != "log" else None)
     page.on("pageerror", lambda e: problems.append(str(e)))
@@ -145,6 +146,7 @@ def test_a_click_on_a_head_sorts_by_value_and_a_third_restores(opened) -> None:
 def test_without_script_the_tables_are_there(browser, file: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
+    page.set_default_timeout(120_000)
     page.goto(file.as_uri())
     assert page.locator("#table-compositions tbody tr").count() >= 12
     assert page.locator("#table-compositions").is_visible()
@@ -153,6 +155,7 @@ def test_without_script_the_tables_are_there(browser, file: Path) -> None:
 
 def test_printed_it_opens_what_is_folded_and_breaks_into_pages(browser, file: Path) -> None:
     page = browser.new_page()
+    page.set_default_timeout(120_000)
     page.goto(file.as_uri())
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.locator("details:not([open])").count() == 0

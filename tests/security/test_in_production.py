@@ -329,7 +329,7 @@ def test_strangers_are_refused_and_no_secret_is_left_by_runs_that_work_or_fail(h
     failing = house.start("run", "conf/experiments/failing.yaml", **judge)
     values = {"VALUE": SECRETS["judge key"], "PREFECT_API_AUTH_STRING": USERS["prefect"]}
     subprocess.run(
-        [BIN / "python", "-c", BLOCK], env=house.environment | values, check=True, timeout=90
+        [BIN / "python", "-c", BLOCK], env=house.environment | values, check=True, timeout=300
     )
     # The event of somebody who knows the password starts a run, in the worker.
     house.sentinel("models", "announce", "good")

@@ -178,8 +178,9 @@ class Abreast(ListedPool):
 
 
 @pytest.mark.parametrize("last_s", [0.03, 1.5])
-def test_two_runs_at_once_take_different_batches(make_job, store, last_s) -> None:
+def test_two_runs_at_once_take_different_batches(make_job, store, monkeypatch, last_s) -> None:
     """Also where the last batch takes many times as long as those before it."""
+    monkeypatch.setattr(claims, "PATIENCE_S", 600.0)  # Slow is not killed.
     job, items = make_job(), items_of("alpha", 30)
     abreast = threading.Barrier(2)
     pools = [Abreast(abreast, last_s), Abreast(abreast, last_s)]
@@ -198,6 +199,7 @@ def test_a_run_that_starts_later_leaves_to_the_first_what_it_has_in_hand(
     make_job, store, monkeypatch
 ) -> None:
     """One batch is all there is, and the second run starts while it is being answered."""
+    monkeypatch.setattr(claims, "PATIENCE_S", 600.0)  # Slow is not killed.
     monkeypatch.setattr(claims, "LOOK_S", 0.01)
     job, looks, asked_twice = make_job(batch_items=64), [], threading.Event()
     in_hand, looked = threading.Event(), threading.Event()

@@ -223,7 +223,7 @@ def test_a_second_run_leaves_the_verdicts_of_the_first(make_job, store, monkeypa
         table = rules(*arguments)
         if threading.current_thread() is second:
             looked.set()
-            assert go.wait(30)
+            assert go.wait(60)
             place = table.column_names.index("status")
             late = pa.array(["timeout"] * len(table))
             table = table.set_column(place, table.schema.field("status"), late)
@@ -232,7 +232,7 @@ def test_a_second_run_leaves_the_verdicts_of_the_first(make_job, store, monkeypa
     monkeypatch.setattr(verdicts, "_rules", slow)
     second = threading.Thread(target=judge_artefact, args=(job, ITEMS, store))
     second.start()
-    assert looked.wait(30)
+    assert looked.wait(60)
     judge_artefact(job, ITEMS, store)
     go.set()
     second.join()

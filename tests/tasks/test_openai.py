@@ -31,7 +31,7 @@ def engine(server: Server, monkeypatch) -> Iterator[Callable[..., OpenAIEngine]]
     made = []
 
     def make(price: Price | None = None, decoding: Decoding | None = None, **fields):
-        fields = {"api_key_env": "TEST_KEY", "max_retries": 0, "timeout_s": 5} | fields
+        fields = {"api_key_env": "TEST_KEY", "max_retries": 0, "timeout_s": 60} | fields
         model = Model(
             "m", "openai", "org/m", endpoint=Endpoint(**{"base_url": server.url} | fields),
             price=price,
@@ -310,7 +310,7 @@ def test_a_pool_makes_its_engine_at_the_first_prompt_and_ends_its_thread(
         assert len(pool.generate(prompts(3)).table) == 3
         assert pool.started
         (thread,) = (t for t in threading.enumerate() if t.name == "model 'm'")
-    thread.join(timeout=5)
+    thread.join(timeout=60)
     assert not thread.is_alive()
 
 
@@ -319,7 +319,7 @@ def test_a_pool_that_is_closed_lets_go_of_its_questions(server: Server, make_exp
 
     def late(*_: object) -> tuple:
         asked.set()
-        let_go.wait(30)
+        let_go.wait(60)
         return 200, {}, answer()
 
     server.rule = late
@@ -334,8 +334,8 @@ def test_a_pool_that_is_closed_lets_go_of_its_questions(server: Server, make_exp
     thread = threading.Thread(target=ask)
     with EnginePool(model, make_experiment(models=(model,))) as pool:
         thread.start()
-        assert asked.wait(10)
-    thread.join(timeout=10)
+        assert asked.wait(60)
+    thread.join(timeout=60)
     let_go.set()
     assert ended == ["model 'm': the run was stopped"]
     with pytest.raises(SentinelError, match="stopped"):

@@ -26,7 +26,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def engine(server: Server) -> Iterator[OpenAIEngine]:
-    endpoint = Endpoint(server.url, None, max_retries=0, timeout_s=5)
+    endpoint = Endpoint(server.url, None, max_retries=0, timeout_s=60)
     model = Model("m", "openai", "org/m", endpoint=endpoint, price=Price(input=2, output=10))
     made = OpenAIEngine(model, Decoding(top_k=2), keep_top=True)
     yield made

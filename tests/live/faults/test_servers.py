@@ -47,7 +47,7 @@ def test_fault_prefect_restarted(found: Trouble, servers: Servers) -> None:
     assert process.wait(timeout=300) == 0, found.lab.output[-3000:]
     assert asked < found.all_items
     assert servers.states(found.name) == ["Completed"]
-    assert servers.unfinished(found.name) == []
+    await_true(lambda: servers.unfinished(found.name) == [], 180, "the last tasks' states")
     assert servers.tracked(found.name) > SWEEP
     assert found.lost() == found.repeated == 0
     record(
@@ -98,7 +98,7 @@ def test_fault_postgresql_restarted(found: Trouble, servers: Servers) -> None:
     assert process.wait(timeout=300) == 0, found.lab.output[-3000:]
     assert asked < found.all_items
     assert servers.states(found.name) == ["Completed"]
-    assert servers.unfinished(found.name) == []
+    await_true(lambda: servers.unfinished(found.name) == [], 180, "the last tasks' states")
     assert servers.tracked(found.name) > SWEEP
     assert found.lost() == found.repeated == 0
     record(

@@ -165,12 +165,12 @@ def names(processes: list[psutil.Process]) -> list[str]:
     return found
 
 
-def engines(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Those of vLLM, by the names that they give themselves."""
+def engines(processes: list[psutil.Process], name: str = "VLLM") -> list[psutil.Process]:
+    """Those of vLLM, by what the names that they give themselves begin with."""
     found = []
     for process in processes:
         try:
-            if process.name().startswith("VLLM"):
+            if process.name().startswith(name):
                 found.append(process)
         except psutil.NoSuchProcess:
             continue
@@ -236,7 +236,7 @@ def worker(lab: Lab, clients: dict[str, str]) -> Iterator[psutil.Process]:
     )  # fmt: skip
     try:
         await_true(
-            lambda: "takes runs" in log.read_text() or process.poll() is not None, 120, "a worker"
+            lambda: "takes runs" in log.read_text() or process.poll() is not None, 300, "a worker"
         )
         assert process.poll() is None, log.read_text()
         yield psutil.Process(process.pid)
