@@ -9,7 +9,7 @@ what a run shows
     ``pages``, ``progress``, ``plainly``
 in production
     ``deploy`` and ``forms``, ``events``, ``slots``, ``lost`` and ``stopped`` (runs that nobody
-    ended in Prefect)
+    ended in Prefect), ``prefect_server`` (how it is started on one host)
 by files
     ``stages``, ``judging``, ``estimating``, ``report``, ``audit`` and ``terminal``
 the command line

@@ -267,6 +267,12 @@ async def _keep(client: PrefectClient, automation: AutomationCore) -> None:
     ever (Prefect issue 23055).
     """
     found = await client.read_automations_by_name(automation.name)
+    # A request that was sent again as its answer was late has made it twice.
+    for twin in found[1:]:
+        await client.delete_automation(twin.id)
+    if found:
+        # One that somebody has paused in the pages stays so.
+        automation = automation.model_copy(update={"enabled": found[0].enabled})
     if found and _content(found[0]) == _content(automation):
         return
     if found:

@@ -13,6 +13,8 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 # Each update is a request to the server; a person does not look more often than this.
 _SECONDS_BETWEEN = 2.0
+# One that a server leaves without an answer takes up to a minute, in which no work is handed out.
+_AFTER_SILENCE_S = 120.0
 
 
 class Progress:
@@ -27,7 +29,7 @@ class Progress:
     def __init__(self, what: str) -> None:
         self._what = what
         self._logger = get_run_logger()
-        self._last = 0.0
+        self._last = self._silent_until = 0.0
         self._bar: Any = None
         self._show(0.0)
 
@@ -36,7 +38,8 @@ class Progress:
         now = time.monotonic()
         if now - self._last >= _SECONDS_BETWEEN:
             self._last = now
-            self._show(100.0 * done / max(total, 1))
+            if now >= self._silent_until:
+                self._show(100.0 * done / max(total, 1))
             self._logger.info("%s: %d of %d", self._what, done, total)
 
     def _show(self, percent: float) -> None:
@@ -49,6 +52,7 @@ class Progress:
                 else:
                     update_progress_artifact(self._bar, percent)
         except httpx.HTTPError as error:
+            self._silent_until = time.monotonic() + _AFTER_SILENCE_S
             self._logger.warning("%s: the server takes no progress now: %s", self._what, error)
 
     def __enter__(self) -> Self:

@@ -7,11 +7,13 @@ so one held by a killed run is free again after a minute.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
+import httpx
+from prefect import get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 GPU_JOBS = "sentinel-gpu-jobs"
 JUDGE_JOBS = "sentinel-judge-jobs"
@@ -25,13 +27,20 @@ def slot(name: str, needed: bool) -> Iterator[None]:
     """Hold one slot of a limit for the block; nothing is held unless it is needed and is set.
 
     A job whose lease is lost, as when the server is away for longer than a lease, goes on with a
-    warning: what it does is worth more than the limit.
+    warning, and so does one that cannot give its slot back: what it does is worth more than the
+    limit.
     """
     if not (needed and _is_set(name)):
         yield
         return
-    with concurrency(name, strict=False, lease_duration=_LEASE_S):
+    with ExitStack() as held:
+        held.enter_context(concurrency(name, strict=False, lease_duration=_LEASE_S))
         yield
+        try:
+            held.close()
+        except (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError) as error:
+            told = "%s: the server was not told that a slot is free; it will be in a minute: %s"
+            get_run_logger().warning(told, name, error)
 
 
 def _is_set(name: str) -> bool:

@@ -7,7 +7,11 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import (
+    PREFECT_API_REQUEST_TIMEOUT,
+    PREFECT_CLIENT_MAX_RETRIES,
+    temporary_settings,
+)
 from prefect.states import Crashed
 
 from tasks.errors import EndpointError
@@ -27,9 +31,9 @@ def mark_stopped(run: str) -> None:
         If the server does not answer.
     """
     try:
-        # A server that is away is not waited for: somebody waits for the worker to end.
+        # A server that is away is not waited for long: somebody waits for the worker to end.
         with (
-            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 2, PREFECT_API_REQUEST_TIMEOUT: 10.0}),
             get_client(sync_client=True) as client,
         ):
             state = client.read_flow_run(UUID(run)).state

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.output import ExperimentFile, console, show_note, show_table
+from flows.prefect_server import COMMAND
 from tasks.host.workspace import Workspace
 
 app = typer.Typer()
@@ -22,7 +23,7 @@ def run(experiment: ExperimentFile) -> None:
     workspace.prepare_environment()
     from tasks.host.servers import start_prefect_api
 
-    server_ready = start_prefect_api(workspace)
+    server_ready = start_prefect_api(workspace, COMMAND)
     from flows.experiment import experiment as flow
 
     server_ready()

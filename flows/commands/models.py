@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.output import CONF, conf_choices, console
-from tasks.errors import SentinelError
+from tasks.errors import EndpointError, SentinelError
 from tasks.host.workspace import Workspace
 
 app = typer.Typer()
@@ -69,7 +69,15 @@ def _announce(found: Mapping[str, Sequence[str]]) -> None:
     from flows.deploy import refresh_forms
     from flows.events import model_added, send
 
-    refresh_forms(conf_choices())
-    send([model_added(name, path) for name, paths in found.items() for path in paths])
+    try:
+        refresh_forms(conf_choices())
+        send([model_added(name, path) for name, paths in found.items() for path in paths])
+    except EndpointError as error:
+        again = f"`sentinel models announce {' '.join(found)}`"
+        raise EndpointError(
+            f"{error.problem}; conf has what was added", f"{error.remedy}; then {again}"
+        ) from None
     for name, paths in found.items():
-        console.print(f"announced {name} for {', '.join(paths)}: its run is in the Prefect pages")
+        console.print(
+            f"announced {name} for {', '.join(paths)}: its run will appear in the Prefect pages"
+        )

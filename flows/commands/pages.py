@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.output import CONF, conf_choices, console, errors
+from flows.prefect_server import COMMAND
 from tasks.host.workspace import MLFLOW_PORT, PREFECT_PORT, Workspace
 
 app = typer.Typer()
@@ -39,7 +40,7 @@ def ui(
     stop_at_signals()
     errors.print("starting, this takes about half a minute ...")
     with ExitStack() as running:
-        urls = running.enter_context(pages(workspace, prefect_port, mlflow_port))
+        urls = running.enter_context(pages(workspace, prefect_port, mlflow_port, COMMAND))
         works: Callable[[], None] = _nothing_to_check
         if runs_at_once and not CONF.is_dir():
             errors.print(f"there is no folder {CONF} here: the pages can start no runs")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.output import console, show_note, show_table
+from flows.prefect_server import COMMAND
 from tasks.host.workspace import Workspace
 
 app = typer.Typer()
@@ -28,7 +29,7 @@ def sensitivity(
     workspace.prepare_environment()
     from tasks.host.servers import start_prefect_api
 
-    server_ready = start_prefect_api(workspace)
+    server_ready = start_prefect_api(workspace, COMMAND)
     from flows.sensitivity import sensitivity as flow
 
     server_ready()

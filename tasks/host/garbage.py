@@ -1,12 +1,12 @@
-"""``python -m tasks.host.garbage NAME`` runs a module; a thread of its own collects the garbage.
+"""Garbage collected by a thread of its own, for servers whose event loop must not wait.
 
-Prefect's server over SQLite needs it. A statement that failed because the database was locked
-leaves its cursor in a cycle with its traceback, for Python's collector to find. Clearing that
-cursor waits for the mutex of its connection, and a thread that itself waits for the database's
-write lock holds that for up to a minute. The collector runs in whichever thread allocates. Where
-that is the one of the event loop, the coroutine that has the write lock cannot go on either: all
-requests stood still until the minute was over, several times in two minutes of 8 busy clients.
-A thread that does nothing else may wait.
+Prefect's server over SQLite is one. A statement that failed because the database was locked leaves
+its cursor in a cycle with its traceback, for Python's collector to find. Clearing that cursor
+waits for the mutex of its connection, and a thread that itself waits for the database's write lock
+holds that for up to a minute. The collector runs in whichever thread allocates. Where that is the
+one of the event loop, the coroutine that has the write lock cannot go on either: all requests
+stood still until the minute was over, several times in two minutes of 8 busy clients. A thread
+that does nothing else may wait.
 
 SQLAlchemy closes such cursors from 2.1 on; Prefect 3.7's scheduler needs 2.0.
 """
@@ -14,14 +14,12 @@ SQLAlchemy closes such cursors from 2.1 on; Prefect 3.7's scheduler needs 2.0.
 from __future__ import annotations
 
 import gc
-import runpy
-import sys
 import threading
 import time
 
 _EVERY_S = 1.0
-#: What survived is looked through once a minute: that takes a tenth of a second in a server.
-_YOUNG_ROUNDS = 60
+#: What survived a round is looked through in every tenth: a server's takes a tenth of a second.
+_YOUNG_ROUNDS = 10
 
 
 def collect_aside() -> None:
@@ -36,9 +34,3 @@ def _collect() -> None:
             time.sleep(_EVERY_S)
             gc.collect(1)
         gc.collect()
-
-
-if __name__ == "__main__":
-    del sys.argv[0]  # The module is to find its own name there, and what follows it.
-    collect_aside()
-    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

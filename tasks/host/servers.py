@@ -20,7 +20,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -32,14 +32,21 @@ _HOST = "127.0.0.1"
 _STARTUP_S = 180
 # Prefect's server waits for connections that browsers hold open, and writes what it has at once.
 _GRACE_S = 5.0
-# Over SQLite, its event loop stands still for minutes where it collects garbage.
-_PREFECT = (sys.executable, "-m", "tasks.host.garbage")
+# A run's own Prefect server has no browsers that hold it, but states of steps to write.
+_OWN_GRACE_S = 30.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @contextlib.contextmanager
-def pages(workspace: Workspace, prefect_port: int, mlflow_port: int) -> Iterator[dict[str, str]]:
+def pages(
+    workspace: Workspace, prefect_port: int, mlflow_port: int, launcher: Sequence[str]
+) -> Iterator[dict[str, str]]:
     """Run both servers for the duration of the block; yields their addresses.
+
+    Parameters
+    ----------
+    launcher : sequence of str
+        Command that runs the module named after it, as ``python -m`` does: Prefect's server.
 
     Raises
     ------
@@ -53,7 +60,7 @@ def pages(workspace: Workspace, prefect_port: int, mlflow_port: int) -> Iterator
         )
     for port, option in ((prefect_port, "--prefect-port"), (mlflow_port, "--mlflow-port")):
         _check_free(port, option)
-    prefect = [*_PREFECT, "prefect", "server", "start", "--host", _HOST]
+    prefect = [*launcher, "prefect", "server", "start", "--host", _HOST]
     mlflow = [str(Path(sys.executable).parent / "mlflow"), "server", "--host", _HOST]
     mlflow += ["--workers", "1"]
     if os.environ.get("MLFLOW_AUTH_CONFIG_PATH"):
@@ -84,12 +91,13 @@ def pages(workspace: Workspace, prefect_port: int, mlflow_port: int) -> Iterator
         end(*servers)
 
 
-def start_prefect_api(workspace: Workspace) -> Callable[[], None]:
+def start_prefect_api(workspace: Workspace, launcher: Sequence[str]) -> Callable[[], None]:
     """Set ``PREFECT_API_URL``, where it is not, to a server over the workspace's database.
 
     Prefect would start such a server by itself, but leave it behind when the run is killed; this
     one ends with the process that asked for it, however that ends. Call it from the main thread,
-    and before importing Prefect, which writes its last log lines when the process exits.
+    and before importing Prefect, which writes its last log lines when the process exits. The
+    launcher is that of :func:`pages`.
 
     Returns
     -------
@@ -108,8 +116,10 @@ def start_prefect_api(workspace: Workspace) -> Callable[[], None]:
         "PREFECT__SERVER_EPHEMERAL": "1",
         "PREFECT__SERVER_FINAL": "1",
     }
-    command = [*_PREFECT, "uvicorn", "--factory", "prefect.server.api.server:create_app"]
+    command = [*launcher, "uvicorn", "--factory", "prefect.server.api.server:create_app"]
     command += ["--host", _HOST, "--port", str(port), "--log-level", "error", "--lifespan", "on"]
+    # uvicorn would look for modules in the folder that a person works in.
+    command += ["--app-dir", str(Path(__file__).parents[2])]
     logs = workspace.state / "logs"
     log = logs / f"prefect-{os.getpid()}.log"
     url = f"http://{_HOST}:{port}/api"
@@ -117,7 +127,7 @@ def start_prefect_api(workspace: Workspace) -> Callable[[], None]:
     # Functions of atexit run last in, first out: the server outlives what Prefect registers later.
     atexit.register(until_exit.close)
     process = start(command, log, environment)
-    until_exit.callback(end, process)
+    until_exit.callback(end, process, within=_OWN_GRACE_S)
     os.environ["PREFECT_API_URL"] = url
 
     def ready() -> None:

@@ -65,11 +65,11 @@ def worker(
     try:
         yield Worker(process, log)
     finally:
-        try:
+        with contextlib.ExitStack() as last:
+            last.callback(end, process)
+            # One that cannot be told of keeps none of the others from it.
             for run in _stop_runs(process):
-                stopped(run)
-        finally:
-            end(process)
+                last.callback(stopped, run)
 
 
 def _stop_runs(worker: subprocess.Popen[bytes]) -> list[str]:

@@ -65,6 +65,25 @@ def test_a_server_that_is_away_ends_no_work(shown, monkeypatch, caplog) -> None:
     assert "takes no progress now: refused" in caplog.text
 
 
+def test_a_silent_server_is_left_alone_for_two_minutes(shown, monkeypatch, caplog) -> None:
+    clock, tries = [5000.0], []
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def say_nothing(*_: object) -> None:
+        tries.append(clock[0])
+        clock[0] += 60.0
+        raise httpx.ReadTimeout("silence")
+
+    monkeypatch.setattr(progress, "update_progress_artifact", say_nothing)
+    caplog.set_level(logging.INFO)
+    with Progress("work") as report:
+        for done in range(40):
+            report(done, 40)
+            clock[0] += 5.0
+        assert tries == [5000.0, 5000.0 + 60 + 120]
+    assert "work: 39 of 40" in caplog.text
+
+
 def test_a_bar_is_not_waited_for(shown, monkeypatch) -> None:
     tries: list[int] = []
 

@@ -35,7 +35,7 @@ def older(folder: Path) -> dict[str, str]:
     """Environment with another version of this package."""
     for name in ("entropy", "estimators", "tasks"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    keys = folder / "tasks" / "keys.py"
+    keys = folder / "tasks" / "storage" / "keys.py"
     keys.write_text(re.sub(r"^(GENERATE_VERSION) = \d+", r"\1 = 999", keys.read_text(), flags=re.M))
     return {"PYTHONPATH": str(folder)}
 

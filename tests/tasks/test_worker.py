@@ -16,6 +16,7 @@ import pytest
 from tasks.errors import EndpointError
 from tasks.host import servers, worker
 from tasks.host.servers import end, start
+from tasks.host.workspace import Workspace
 
 # A process that has a child and says the child's id; either may be deaf to SIGTERM.
 PARENT = """
@@ -113,6 +114,25 @@ def test_the_runs_of_a_worker_end_before_it(family, monkeypatch, child: str) -> 
     halted = psutil.Process(process.pid)
     assert soon(lambda: halted.status() == psutil.STATUS_STOPPED)
     end(process, within=2)
+    assert process.returncode == -signal.SIGTERM
+
+
+def test_a_run_that_cannot_be_told_of_keeps_none_from_it(family, monkeypatch, tmp_path) -> None:
+    process, _ = family("listens", "listens")
+    told: list[str] = []
+
+    def refuse(run: str) -> None:
+        told.append(run)
+        raise EndpointError("the server is away", "wait")
+
+    monkeypatch.setattr(worker, "start", lambda *_: process)
+    monkeypatch.setattr(worker, "_stop_runs", lambda _: ["one", "two", "three"])
+    with (
+        pytest.raises(EndpointError, match="the server is away"),
+        worker.worker(Workspace(str(tmp_path), tmp_path), "http://127.0.0.1:9", "pool", 1, refuse),
+    ):
+        pass
+    assert sorted(told) == ["one", "three", "two"]
     assert process.returncode == -signal.SIGTERM
 
 
