@@ -19,8 +19,9 @@ def ask(
 ) -> bytes:
     """What is at an address; a body is posted as JSON.
 
-    Asked again where the server says that it is busy, as while SQLite is locked. Where it says nothing at all, only what may be done twice is asked again: reading, and
-    what ``again`` vouches for.
+    Asked again where the server says that it is busy, as while SQLite is locked. Where it says
+    nothing at all, only what may be done twice is asked again: reading, and what ``again`` vouches
+    for.
     """
     data = None if body is None else json.dumps(body).encode()
     given = {"Content-Type": "application/json"} | dict(headers or {})
