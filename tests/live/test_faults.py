@@ -41,8 +41,15 @@ def rows_written(lab) -> int:
 def test_kill_9_on_the_flow_repeats_at_most_one_batch(lab, wait_until):
     path = str(lab.write(batch_items=BATCH, decoding={"temperature": 0, "max_tokens": 64}))
     process = lab.start("run", path)
-    wait_until(lambda: len(lab.parts()) >= 2, 300)
-    held = engines(below(process))  # Taken before the kill, which cuts the tree.
+    held: set[psutil.Process] = set()
+
+    def two_parts() -> bool:
+        # Noted before the kill, which cuts the tree, and more than once: a look at all processes
+        # misses what is below one that it could not read.
+        held.update(engines(below(process)))
+        return len(lab.parts()) >= 2
+
+    wait_until(two_parts, 300)
     assert held
     kill_9(process)
     kept = lab.parts()
@@ -63,7 +70,9 @@ def test_kill_9_on_the_engine_is_survived_by_the_run_itself(lab, wait_until):
         process = lab.start("run", path)
         wait_until(lambda: len(lab.parts()) >= 1, 300)
         kept = lab.parts()
-        (core,) = engines(below(process), "VLLM::Engine")
+        found: list[psutil.Process] = []
+        wait_until(lambda: found.extend(engines(below(process), "VLLM::Engine")) or found, 60)
+        (core,) = found
         core.kill()
         assert process.wait(timeout=600) == 0, lab.output[-4000:]
         repeated = asked(ray) - 3 * lab.items
