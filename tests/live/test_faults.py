@@ -8,7 +8,7 @@ import subprocess
 import psutil
 import pyarrow.parquet as pq
 
-from tests.live.faults.trouble import LOGGED, asked, below, engines, ray_folder, record
+from tests.live.faults.trouble import LOGGED, alive, asked, below, engines, ray_folder, record
 
 BATCH = 8
 
@@ -41,19 +41,13 @@ def rows_written(lab) -> int:
 def test_kill_9_on_the_flow_repeats_at_most_one_batch(lab, wait_until):
     path = str(lab.write(batch_items=BATCH, decoding={"temperature": 0, "max_tokens": 64}))
     process = lab.start("run", path)
-    held: set[psutil.Process] = set()
-
-    def two_parts() -> bool:
-        # Noted before the kill, which cuts the tree, and more than once: a look at all processes
-        # misses what is below one that it could not read.
-        held.update(engines(below(process)))
-        return len(lab.parts()) >= 2
-
-    wait_until(two_parts, 300)
-    assert held
+    wait_until(lambda: len(lab.parts()) >= 2, 300)
+    # Taken before the kill, which cuts the tree.
+    held = [psutil.Process(process.pid), *engines(below(process))]
     kill_9(process)
     kept = lab.parts()
-    wait_until(lambda: not any(p.is_running() for p in held), 200)  # None outlives its flow.
+    # No engine outlives its flow; all of its processes are watched in tests/live/faults/test_runs.py.
+    wait_until(lambda: not any(map(alive, held)), 200)
     lab.run("run", path)
     after = lab.parts()
     assert {p: t for p, t in after.items() if p in kept} == kept
