@@ -46,7 +46,7 @@ def test_kill_9_on_the_flow_repeats_at_most_one_batch(lab, wait_until):
     held = [psutil.Process(process.pid), *engines(below(process))]
     kill_9(process)
     kept = lab.parts()
-    # No engine outlives its flow; all of its processes are watched in tests/live/faults/test_runs.py.
+    # No engine outlives its flow; the rest of its processes: tests/live/faults/test_runs.py.
     wait_until(lambda: not any(map(alive, held)), 200)
     lab.run("run", path)
     after = lab.parts()
