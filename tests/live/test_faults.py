@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 
 import psutil
@@ -40,14 +41,18 @@ def rows_written(lab) -> int:
 
 def test_kill_9_on_the_flow_repeats_at_most_one_batch(lab, wait_until):
     path = str(lab.write(batch_items=BATCH, decoding={"temperature": 0, "max_tokens": 64}))
-    process = lab.start("run", path)
-    wait_until(lambda: len(lab.parts()) >= 2, 300)
-    # Taken before the kill, which cuts the tree.
-    held = [psutil.Process(process.pid), *engines(below(process))]
-    kill_9(process)
-    kept = lab.parts()
-    # No engine outlives its flow; the rest of its processes: tests/live/faults/test_runs.py.
-    wait_until(lambda: not any(map(alive, held)), 200)
+    with ray_folder() as ray:
+        lab.environment = {"RAY_TMPDIR": str(ray)}
+        process = lab.start("run", path)
+        wait_until(lambda: len(lab.parts()) >= 2, 300)
+        # By what the engine says of itself: the kill cuts the tree.
+        logs = "".join(p.read_text(errors="replace") for p in ray.glob("**/logs/worker-*"))
+        held = [psutil.Process(int(pid)) for pid in set(re.findall(r"EngineCore pid=(\d+)", logs))]
+        assert held
+        kill_9(process)
+        kept = lab.parts()
+        wait_until(lambda: not any(map(alive, held)), 200)  # None outlives its flow.
+    lab.environment = {}
     lab.run("run", path)
     after = lab.parts()
     assert {p: t for p, t in after.items() if p in kept} == kept
@@ -97,7 +102,7 @@ def test_an_interrupted_run_gives_the_result_of_an_undisturbed_one(lab, wait_unt
     assert interrupted.keys() == undisturbed.keys()
     # Greedy decoding in bfloat16 may flip a near-tie when other requests share the batch.
     same = sum(interrupted[k] == undisturbed[k] for k in interrupted)
-    assert same >= 0.75 * len(interrupted)
+    assert same >= 0.9 * len(interrupted)
     table = (whole.folder / "data" / "results" / "lab" / "estimates.csv").read_text()
     assert broken.splitlines()[0] == table.splitlines()[0]
     assert len(broken.splitlines()) == len(table.splitlines())
